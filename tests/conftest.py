@@ -1,0 +1,24 @@
+"""Shared set-up: no network, one thread, the tiny models as fixtures (`import tiny` works in every test)."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny tensors are faster on one thread, and sums are then the same on every machine's core count."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["mha", "gqa"])
+def variant(request) -> str:
+    """Every test that asks for it runs on Llama text (MHA) and on Mistral text (GQA)."""
+    return request.param
