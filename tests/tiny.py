@@ -78,19 +78,19 @@ def processor() -> LlavaNextProcessor:
 
 def config(variant: str = "mha") -> LlavaNextConfig:
     """The model's configuration: 3 layers, 6 query heads of 8 channels, 6 ("mha") or 2 ("gqa") KV heads."""
-    text: dict[str, Any] = dict(
-        vocab_size=len(SPECIAL) + len(CHARACTERS),
-        hidden_size=HEADS * HEAD_DIM,
-        intermediate_size=64,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        head_dim=HEAD_DIM,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.15,
-    )
+    text: dict[str, Any] = {
+        "vocab_size": len(SPECIAL) + len(CHARACTERS),
+        "hidden_size": HEADS * HEAD_DIM,
+        "intermediate_size": 64,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "head_dim": HEAD_DIM,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "initializer_range": 0.15,
+    }
     if variant == "mha":
         text_config: Any = LlamaConfig(num_key_value_heads=HEADS, **text)
     elif variant == "gqa":
@@ -129,6 +129,7 @@ def model(variant: str = "mha") -> LlavaNextForConditionalGeneration:
             for name, parameter in made.named_parameters():
                 if "language_model" in name and ("q_proj.weight" in name or "k_proj.weight" in name):
                     parameter.mul_(1.6)
+            made.lm_head.weight.mul_(0.2)  # logits of size 1, where float32 noise is far below 1e-5
     made.generation_config.eos_token_id = None  # a random model must not stop by chance
     made.generation_config.pad_token_id = 0
     return made

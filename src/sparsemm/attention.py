@@ -1,0 +1,185 @@
+"""The attention function registered with transformers, and a prefill that hands every layer to a callback.
+
+The function itself decides nothing: `update` of our cache layers marks the key tensor with the layer that owns it,
+and that layer does the work. Keys without a mark (another cache, none, the vision tower) go to sdpa unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import PreTrainedModel
+
+from sparsemm.cache import OWNER, valid_tokens
+from sparsemm.errors import InputError
+
+# Dispatch in transformers matches on parts of names: this one must not contain sdpa, flash, flex_attention, paged| or /.
+NAME = "sparsemm"
+
+
+def ragged_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """[B, Hq, q, D] queries to [B, q, Hq, D] outputs, through the cache layer that owns the keys, or sdpa."""
+    owner = getattr(key, OWNER, None)
+    if owner is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return owner.attend(module, query, key, value, attention_mask, scaling=scale, dropout=dropout), None
+
+
+def register() -> None:
+    """Make the name known to transformers (again and again is fine)."""
+    AttentionInterface.register(NAME, ragged_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def text_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The text model's decoder layers, first to last."""
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    layers = getattr(decoder, "layers", None)
+    if layers is None:
+        raise InputError(
+            f"{type(model).__name__} has no text decoder layers; use a vision-language model of the README"
+        )
+    return list(layers)
+
+
+@contextmanager
+def switched(model: PreTrainedModel, name: str = NAME) -> Iterator[None]:
+    """Text attention implementation set to `name`; on exit every config of the model is exactly as it was."""
+    register()
+    configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
+    for key in model.config.sub_configs:
+        sub = getattr(model.config, key)
+        configs[id(sub)] = sub
+    before = {key: config._attn_implementation_internal for key, config in configs.items()}
+    try:
+        nested = "text_config" in model.config.sub_configs
+        model.set_attn_implementation({"text_config": name} if nested else name)
+        yield
+    finally:
+        for key, config in configs.items():
+            config._attn_implementation_internal = before[key]
+
+
+@dataclass(frozen=True)
+class PrefillLayer:
+    """What one layer saw at prefill. Keep copies of what you need: key and value die with the callback."""
+
+    index: int
+    query: torch.Tensor  # [B, Hq, T, D] after RoPE
+    key: torch.Tensor  # [B, Hkv, T, D] after RoPE
+    value: torch.Tensor  # [B, Hkv, T, D]
+    valid: torch.Tensor | None  # bool [B, T], None when nothing is padded
+    scaling: float
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """The end of a prefill: logits of the last prompt token [B, V], and the position of the next token, int64 [B]."""
+
+    logits: torch.Tensor
+    next_position: torch.Tensor
+
+
+class _CaptureLayer(CacheLayerMixin):
+    """Stores nothing; calls back with what the attention function was given."""
+
+    is_sliding = False
+
+    def __init__(self, index: int, callback: Callable[[PrefillLayer], None]) -> None:
+        super().__init__()
+        self.index, self.callback = index, callback
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to make."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        setattr(key_states, OWNER, self)
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def attend(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        scaling: float,
+        dropout: float = 0.0,
+    ) -> torch.Tensor:
+        out, _ = sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling)
+        self.callback(
+            PrefillLayer(self.index, query, key, value, valid_tokens(mask, query.shape[2]), scaling)
+        )
+        return out
+
+
+@torch.no_grad()
+def capture_prefill(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], callback: Callable[[PrefillLayer], None]
+) -> Prefilled:
+    """Run the prompt once and call `callback` after each layer's attention, in layer order, with its full K and V.
+
+    inputs: what `generate` would get (left padded). Positions are those of `generate`, so a decode loop that goes on
+    at `next_position` gives the same numbers.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        mask = torch.ones_like(inputs["input_ids"])
+    positions = (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)
+    padded = not bool((mask == 1).all())
+    layers = [_CaptureLayer(index, callback) for index in range(len(text_layers(model)))]
+    rest = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
+    with switched(model):
+        out = model(
+            **rest,
+            attention_mask=mask if padded else None,
+            position_ids=positions,
+            past_key_values=Cache(layers=list(layers)),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return Prefilled(out.logits[:, -1], mask.sum(-1).long())
+
+
+@torch.no_grad()
+def decode_step(
+    model: PreTrainedModel, tokens: torch.Tensor, positions: torch.Tensor, cache: Cache
+) -> torch.Tensor:
+    """Logits [R, V] after feeding tokens int64 [R] at positions int64 [R]; call it inside `with switched(model)`."""
+    out = model(
+        input_ids=tokens[:, None], position_ids=positions[:, None], past_key_values=cache, use_cache=True
+    )
+    logits: torch.Tensor = out.logits[:, -1]
+    return logits

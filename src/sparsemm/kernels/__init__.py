@@ -1,0 +1,1 @@
+"""Decode kernels: attention of one step's queries over the ragged cache."""
