@@ -1,0 +1,33 @@
+# make demo: set up, then the whole experiment on the embedded model (snakemake --cores all).
+# make test: set up, then the tests. Both make .venv unless a virtual environment is active.
+SHELL := /bin/bash
+PYTHON ?= python3
+ARGS ?=
+
+VENV := $(or $(VIRTUAL_ENV),.venv)
+BIN := $(VENV)/bin
+# One stamp per checkout: an active environment may serve several.
+STAMP := $(VENV)/.sparsemm-installed-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test figures setup
+
+demo: setup
+	"$(BIN)/snakemake" --cores all $(ARGS)
+
+test: setup
+	"$(BIN)/python" -m pytest $(ARGS)
+
+figures: setup
+	"$(BIN)/snakemake" --cores all figures $(ARGS)
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x "$(BIN)/python" ]; then \
+	  "$(PYTHON)" -c 'import sys; sys.exit("make: %s is Python %d.%d, 3.11 or newer is needed: make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)' && \
+	  "$(PYTHON)" -m venv "$(VENV)"; fi
+	@echo "installing sparsemm and its pinned dependencies into $(VENV) (once)"
+	@"$(BIN)/python" -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch "$@"

@@ -1,0 +1,133 @@
+"""A device for one job among many on one machine: one lock file per GPU, taken before torch is imported.
+
+Snakemake limits how many GPU jobs run at once but never says which GPU a job may use. A job therefore takes the
+first device whose lock is free and hides the others from CUDA. The lock is a `flock` on an open file: the kernel
+frees it when the process ends, however it ends, so that nothing is left to clean up. Where a scheduler (Slurm, a
+container runtime) has already set CUDA_VISIBLE_DEVICES, its choice stands and no lock is taken.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from sparsemm.errors import InputError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+CHOICES = ("auto", "cpu", "cuda")
+
+
+@dataclass
+class Lease:
+    """What a job may use: `device` is "cpu" or "cuda"; `uuid` names the GPU that the lock holds, if one is held."""
+
+    device: str
+    uuid: str | None = None
+    descriptor: int | None = None
+
+    def release(self) -> None:
+        """Free the lock early; harmless when none is held or when called twice."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def list_devices() -> list[str]:
+    """UUIDs of this machine's GPUs in the driver's order; of a GPU that is split, those of its MIG parts.
+
+    Asked of `nvidia-smi`, because asking torch would start CUDA before the device is chosen.
+    """
+    try:
+        shown = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return parse_devices(shown.stdout)
+
+
+def parse_devices(listing: str) -> list[str]:
+    """The UUIDs in the output of `nvidia-smi -L`; a GPU with MIG parts is replaced by its parts."""
+    devices: list[str] = []
+    parent: str | None = None
+    for line in listing.splitlines():
+        found = re.search(r"\(UUID: ([^)]+)\)", line)
+        if found is None:
+            continue
+        if line.lstrip().startswith("MIG"):
+            if parent is not None and devices and devices[-1] == parent:
+                devices.pop()
+        else:
+            parent = found.group(1)
+        devices.append(found.group(1))
+    return devices
+
+
+def lease_device(
+    want: str = "auto",
+    *,
+    gpus: int = 1,
+    devices: Sequence[str] | None = None,
+    environ: MutableMapping[str, str] = os.environ,
+    lock_dir: str | Path | None = None,
+) -> Lease:
+    """Take a device for this process; call it before torch is imported.
+
+    want: "cpu", "cuda" (an error where there is none) or "auto" (a GPU where there is one).
+    gpus: how many GPUs the scheduler granted; 0 means CPU whatever `want` says (`--resources gpu=0`).
+    devices: the GPUs to choose from, as CUDA names them; default: `list_devices()`.
+    environ: where CUDA_VISIBLE_DEVICES is read and set. lock_dir: default the system's folder for temporary files.
+    Raises InputError if `want` is unknown, if no GPU is there although one is demanded, or if all are taken.
+    """
+    if want not in CHOICES:
+        raise InputError(f"device: {want!r} is unknown; choose one of {', '.join(CHOICES)}")
+    if want == "cpu" or gpus <= 0:
+        environ[VISIBLE] = ""
+        return Lease("cpu")
+    if VISIBLE in environ:
+        if environ[VISIBLE].strip() not in ("", "-1", "NoDevFiles"):
+            return Lease("cuda")
+        devices = []
+    elif devices is None:
+        devices = list_devices()
+    if not devices:
+        if want == "cuda":
+            raise InputError("device: cuda was asked for but no GPU is visible; use device: cpu or auto")
+        return Lease("cpu")
+    folder = Path(tempfile.gettempdir() if lock_dir is None else lock_dir)
+    for uuid in devices:
+        descriptor = _try_lock(folder / f"sparsemm-{re.sub(r'[^A-Za-z0-9-]', '_', uuid)}.lock")
+        if descriptor is not None:
+            environ[VISIBLE] = uuid
+            return Lease("cuda", uuid, descriptor)
+    raise InputError(
+        f"device: all {len(devices)} GPUs are taken by other jobs; run with --resources gpu={len(devices)} or fewer"
+    )
+
+
+def _try_lock(path: Path) -> int | None:
+    """An open, locked descriptor of `path`, or None if another process holds the lock."""
+    try:
+        # Read-only is enough for flock and works on a file that another user made.
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
