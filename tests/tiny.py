@@ -1,9 +1,9 @@
 """Tiny random models and the real processor, built in memory from configs (no download, no files).
 
-Both variants are real `LlavaNextForConditionalGeneration` with a CLIP vision tower: "mha" has Llama text with 6
-heads, "gqa" has Mistral text with 6 query heads and 2 KV heads. The processor is a real `LlavaNextProcessor` around
-a character-level tokenizer. Everything is cached: ask again and the same objects come back, so put back what you
-change.
+Both variants are real `LlavaNextForConditionalGeneration` with a CLIP vision tower: "mha" has Llama text with
+6 heads, "gqa" has Mistral text with 6 query heads and 2 KV heads. The processor is a real `LlavaNextProcessor`
+around a character-level tokenizer. Everything is cached: ask again and the same objects come back, so put back
+what you change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
 CHARACTERS = [chr(code) for code in range(32, 127)] + ["\n"]
 TEMPLATE = (
     "{% for message in messages %}{{ '<s>USER: ' if message['role'] == 'user' else ' ASSISTANT: ' }}"
-    "{% for part in message['content'] %}{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}"
+    "{% for part in message['content'] %}"
+    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}"
     "{% endfor %}{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
 )
 TILE, PATCH, LAYERS, HEADS, HEAD_DIM = 32, 8, 3, 6, 8
@@ -120,7 +121,7 @@ def config(variant: str = "mha") -> LlavaNextConfig:
 
 @cache
 def model(variant: str = "mha") -> LlavaNextForConditionalGeneration:
-    """A random model (seeded) in eval mode, float32; queries and keys are scaled up so that attention is peaked."""
+    """A random model (seeded), eval mode, float32; queries and keys are scaled up: attention is peaked."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         made = LlavaNextForConditionalGeneration(config(variant)).eval()
@@ -144,7 +145,7 @@ def image(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
 def inputs(
     sizes: list[tuple[int, int]] | None = None, prompts: list[str] | None = None
 ) -> dict[str, torch.Tensor]:
-    """Model inputs, left padded, of one image per prompt; sizes are (width, height), default one 60 x 40 image."""
+    """Model inputs, left padded, one image a prompt; sizes are (width, height), default one 60 x 40 image."""
     sizes = sizes or [(60, 40)]
     prompts = prompts or [f"Read line {index}." for index in range(len(sizes))]
     texts = [f"<s>USER: <image>\n{prompt} ASSISTANT:" for prompt in prompts]

@@ -1,7 +1,7 @@
 """The attention function registered with transformers, and a prefill that hands every layer to a callback.
 
-The function itself decides nothing: `update` of our cache layers marks the key tensor with the layer that owns it,
-and that layer does the work. Keys without a mark (another cache, none, the vision tower) go to sdpa unchanged.
+The function itself decides nothing: `update` of our cache layers marks the key tensor with the layer that
+owns it, and that layer does the work. Keys without a mark (another cache, or none) go to sdpa unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 from sparsemm.cache import OWNER, valid_tokens
 from sparsemm.errors import InputError
 
-# Dispatch in transformers matches on parts of names: this one must not contain sdpa, flash, flex_attention, paged| or /.
+# transformers dispatches on parts of names: no sdpa, flash, flex_attention, paged| or / in this one.
 NAME = "sparsemm"
 
 
@@ -94,7 +94,7 @@ class PrefillLayer:
 
 @dataclass(frozen=True)
 class Prefilled:
-    """The end of a prefill: logits of the last prompt token [B, V], and the position of the next token, int64 [B]."""
+    """A prefill's end: logits of the last prompt token [B, V] and the next token's position, int64 [B]."""
 
     logits: torch.Tensor
     next_position: torch.Tensor
@@ -149,10 +149,10 @@ class _CaptureLayer(CacheLayerMixin):
 def capture_prefill(
     model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], callback: Callable[[PrefillLayer], None]
 ) -> Prefilled:
-    """Run the prompt once and call `callback` after each layer's attention, in layer order, with its full K and V.
+    """Run the prompt once; `callback` gets each layer's full keys and values right after its attention.
 
-    inputs: what `generate` would get (left padded). Positions are those of `generate`, so a decode loop that goes on
-    at `next_position` gives the same numbers.
+    inputs: what `generate` would get (left padded). Positions are those of `generate`, so a decode loop that
+    goes on at `next_position` gives the same numbers.
     """
     mask = inputs.get("attention_mask")
     if mask is None:
@@ -177,7 +177,7 @@ def capture_prefill(
 def decode_step(
     model: PreTrainedModel, tokens: torch.Tensor, positions: torch.Tensor, cache: Cache
 ) -> torch.Tensor:
-    """Logits [R, V] after feeding tokens int64 [R] at positions int64 [R]; call it inside `with switched(model)`."""
+    """Logits [R, V] after feeding tokens int64 [R] at positions int64 [R]; only inside `switched(model)`."""
     out = model(
         input_ids=tokens[:, None], position_ids=positions[:, None], past_key_values=cache, use_cache=True
     )

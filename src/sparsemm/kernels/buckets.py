@@ -1,7 +1,7 @@
 """Cut sorted sequence lengths into a few buckets, so that each bucket is one dense batched call.
 
-A bucket pads its sequences to the longest of them. Few buckets waste reads on padding, many waste time on calls;
-the best cut is found exactly by dynamic programming over the distinct lengths.
+A bucket pads its sequences to the longest of them. Few buckets waste reads on padding, many waste time on
+calls; the best cut is found exactly, by dynamic programming over the distinct lengths.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What one more call costs, as bytes of K and V that could have been read instead. Measured on 2 CPU cores (about
-# 15 us a call at 10 GB/s) and taken from launch overhead times bandwidth on a GPU.
+# What one more call costs, in bytes of keys and values that could be read instead. CPU: measured (see
+# benchmarks/decode_cpu.py). CUDA: five launches of about 5 us at 2 TB/s.
 CALL_BYTES = {"cpu": 150_000, "cuda": 50_000_000}
 MAX_DISTINCT = 64  # lengths are rounded up to at most this many values before the cut
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """`count` sequences in a row of the flat storage, each `capacity` rows apart, the first at row `base`.
+    """`count` sequences in a row of the flat storage, `capacity` rows apart, the first at row `base`.
 
-    `first` counts sequences from the start of the storage, `length` is the longest kept length of the bucket, and
-    `uniform` says that all have that length (no mask is needed).
+    `first` counts the sequences before the bucket, `length` is the longest length in it at allocation,
+    `uniform` says that all have that length (then no mask is needed).
     """
 
     first: int
@@ -34,10 +34,9 @@ class Bucket:
 def cut(lengths: Sequence[int], counts: Sequence[int], call_tokens: float) -> list[int]:
     """Ends of the cheapest runs of `lengths` (ascending, distinct), each with `counts` sequences.
 
-    The cost of a run is `call_tokens` plus its padded size; the ends are exclusive indexes, the last is len(lengths).
+    A run costs `call_tokens` plus its padded size. The ends are exclusive indexes, the last is len(lengths).
     """
-    best = [0.0]
-    cuts = [0]
+    best, cuts = [0.0], [0]
     for end in range(1, len(lengths) + 1):
         members = 0
         cost, at = float("inf"), end - 1
@@ -57,7 +56,7 @@ def cut(lengths: Sequence[int], counts: Sequence[int], call_tokens: float) -> li
 
 
 def plan(ordered: Sequence[int], reserve: int, token_bytes: int, device: str) -> list[Bucket]:
-    """Buckets for the ascending lengths `ordered`; every sequence gets `reserve` more rows than its bucket's length.
+    """Buckets for the ascending lengths `ordered`; each sequence has its bucket's length plus `reserve` rows.
 
     `token_bytes` is the size of one token's key and value; `device` is a torch device type.
     """
