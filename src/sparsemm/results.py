@@ -1,0 +1,268 @@
+"""Result files: parquet with a fixed schema per kind, written whole or not at all, saying how they were made.
+
+The same rows and metadata give the same bytes. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sparsemm.errors import InputError
+from sparsemm.provenance import plain
+from sparsemm.provenance import provenance as provenance
+
+_METADATA_KEY = b"sparsemm"
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+_STRINGS = pa.list_(pa.string())
+_ROWS = pa.list_(pa.list_(pa.float64()))
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "probe": _schema(id=pa.string(), image=pa.binary(), words=_STRINGS, boxes=_ROWS),
+    "scores": _schema(
+        layer=pa.int32(),
+        head=pa.int32(),
+        kv_head=pa.int32(),
+        hits=pa.int64(),
+        matched_tokens=pa.int64(),
+        score=pa.float64(),
+        ci_low=pa.float64(),
+        ci_high=pa.float64(),
+    ),
+    "score_samples": _schema(
+        image_id=pa.string(),
+        layer=pa.int32(),
+        head=pa.int32(),
+        hits=pa.int64(),
+        matched_tokens=pa.int64(),
+        weight=pa.float64(),
+    ),
+    "keep": _schema(
+        policy=pa.string(), budget=pa.int64(), layer=pa.int32(), kv_head=pa.int32(), keep=pa.int64()
+    ),
+    "predictions": _schema(
+        sample_id=pa.string(),
+        policy=pa.string(),
+        budget=pa.int64(),
+        prediction=pa.string(),
+        answers=_STRINGS,
+        score=pa.float64(),
+        prompt_tokens=pa.int64(),
+        kept_tokens=pa.float64(),
+        cache_bytes=pa.int64(),
+    ),
+    "masks": _schema(
+        sample_id=pa.string(),
+        kind=pa.string(),
+        fraction=pa.float64(),
+        seed=pa.int64(),
+        prediction=pa.string(),
+        answers=_STRINGS,
+        score=pa.float64(),
+    ),
+    "efficiency": _schema(
+        policy=pa.string(),
+        budget=pa.int64(),
+        input_tokens=pa.int64(),
+        repeat=pa.int64(),
+        prefill_s=pa.float64(),
+        decode_ms_per_token=pa.float64(),
+        peak_bytes=pa.int64(),
+        cache_bytes=pa.int64(),
+        device=pa.string(),
+    ),
+    "attention_maps": _schema(
+        panel=pa.int32(),
+        layer=pa.int32(),
+        head=pa.int32(),
+        score=pa.float64(),
+        image=pa.binary(),
+        grid=_ROWS,
+        token=pa.string(),
+    ),
+}
+
+# What makes a row unique, in sorting order.
+_KEYS: dict[str, tuple[str, ...]] = {
+    "probe": ("id",),
+    "scores": ("layer", "head"),
+    "score_samples": ("image_id", "layer", "head"),
+    "keep": ("policy", "budget", "layer", "kv_head"),
+    "predictions": ("sample_id", "policy", "budget"),
+    "masks": ("sample_id", "kind", "fraction", "seed"),
+    "efficiency": ("policy", "budget", "input_tokens", "repeat"),
+    "attention_maps": ("panel", "layer", "head"),
+}
+
+
+def write_table(
+    path: str | Path, frame: pd.DataFrame | pa.Table, kind: str, metadata: Mapping[str, Any]
+) -> None:
+    """Write a result file of `kind`: columns checked and cast, rows sorted by key, bytes reproducible.
+
+    metadata: JSON-able, stored in the file (see provenance). The file gets its name only when complete.
+    Raises InputError, one line naming file and column, for a wrong column or value and for a folder that
+    cannot be written; no file is left then.
+    """
+    table = _cast(frame, kind, path).sort_by([(name, "ascending") for name in _KEYS[kind]]).combine_chunks()
+    _check_unique(table, kind, path)
+    text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=plain)
+    table = table.replace_schema_metadata({_METADATA_KEY: text.encode()})
+    target = Path(path)
+    # A fixed name: what a killed run left behind is overwritten by the next.
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, partial, compression="zstd", version="2.6", data_page_version="1.0")
+        partial.replace(target)
+    except OSError as error:
+        reason = error.strerror or _first_line(error)
+        raise InputError(f"{path}: cannot be written ({reason}); make the results folder writable") from error
+    finally:
+        _remove(partial)
+
+
+def read_table(path: str | Path, kind: str | None = None) -> pd.DataFrame:
+    """The rows of a result file, in key order; list columns hold Python lists.
+
+    kind: what the file must be; None takes any kind. Raises InputError for a file that is missing,
+    truncated, of another schema or with empty values.
+    """
+    table = _read(path)
+    found = _metadata(table.schema, path).get("kind")
+    kind = kind or found
+    if kind not in SCHEMAS:
+        raise InputError(f"{path}: no result file of a known kind ({kind}); choose from {', '.join(SCHEMAS)}")
+    if found != kind:
+        raise InputError(f"{path}: holds {found or 'no known kind'}, not {kind}; give a {kind} file")
+    wanted = SCHEMAS[kind]
+    for field in wanted:
+        if field.name not in table.schema.names:
+            raise InputError(f"{path}: column {field.name} is missing; make the {kind} file again")
+        if table.schema.field(field.name).type != field.type:
+            raise InputError(
+                f"{path}: column {field.name} is {table.schema.field(field.name).type}, not {field.type}; "
+                f"make the {kind} file again"
+            )
+        _check_values(table[field.name], field, path)
+    plain = [field.name for field in wanted if not pa.types.is_list(field.type)]
+    frame: pd.DataFrame = table.select(plain).to_pandas()
+    for name in wanted.names:
+        if name not in plain:
+            frame[name] = pd.Series(table[name].to_pylist(), dtype=object, index=frame.index)
+    return frame[wanted.names]
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What the file says about how it was made. Raises InputError if it is missing, truncated or foreign."""
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    return _metadata(schema, path)
+
+
+def _cast(frame: pd.DataFrame | pa.Table, kind: str, path: str | Path) -> pa.Table:
+    """`frame` as a table of exactly the kind's schema."""
+    if kind not in SCHEMAS:
+        raise InputError(f"{path}: unknown kind of result {kind!r}; choose from {', '.join(SCHEMAS)}")
+    schema = SCHEMAS[kind]
+    names = list(frame.column_names if isinstance(frame, pa.Table) else frame.columns)
+    missing = [name for name in schema.names if name not in names]
+    surplus = [str(name) for name in names if name not in schema.names]
+    if missing or surplus:
+        fault = f"column {missing[0]} is missing" if missing else f"column {surplus[0]} is not in the schema"
+        raise InputError(f"{path}: {fault}; {kind} has {', '.join(schema.names)}")
+    columns = []
+    for field in schema:
+        try:
+            if isinstance(frame, pa.Table):
+                column = frame[field.name].cast(field.type)
+            else:
+                values = frame[field.name]
+                if pa.types.is_list(field.type):  # arrow reads no nested arrays, only lists
+                    values = [_lists(value) for value in values]
+                column = pa.chunked_array([pa.array(values, field.type, from_pandas=True)])
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            fault = f"does not hold {field.type} ({_first_line(error)})"
+            raise InputError(f"{path}: column {field.name} {fault}; give values of that type") from error
+        _check_values(column, field, path)
+        columns.append(column)
+    return pa.table(columns, schema=schema)
+
+
+def _check_values(column: pa.ChunkedArray, field: pa.Field, path: str | Path) -> None:
+    empty = column.null_count
+    if pa.types.is_floating(field.type):
+        empty += pc.sum(pc.is_nan(column)).as_py() or 0
+    if empty:
+        raise InputError(f"{path}: column {field.name} has {empty} empty or NaN values; every row needs one")
+
+
+def _check_unique(table: pa.Table, kind: str, path: str | Path) -> None:
+    keys = list(_KEYS[kind])
+    distinct = table.select(keys).group_by(keys).aggregate([]).num_rows
+    if distinct != table.num_rows:
+        fault = f"{table.num_rows - distinct} rows repeat another's {', '.join(keys)}"
+        raise InputError(f"{path}: {fault}; {kind} has one row for each")
+
+
+def _read(path: str | Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    if not Path(path).exists():
+        return InputError(f"{path}: result file is missing; run the stage that makes it")
+    return InputError(
+        f"{path}: truncated or no parquet file ({_first_line(error)}); delete it and make it again"
+    )
+
+
+def _metadata(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
+    try:
+        found = json.loads((schema.metadata or {})[_METADATA_KEY])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: no result file of sparsemm; give one that this program wrote") from error
+    return dict(found)
+
+
+def _remove(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError:  # the folder itself is at fault, which the caller has been told
+        return
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _lists(value: Any) -> Any:
+    """Nested arrays and tuples as nested lists."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str):  # arrow would take its characters for the items
+        raise ValueError(f"{value!r} is no list")
+    return (
+        [item if isinstance(item, str) else _lists(item) for item in value]
+        if isinstance(value, list | tuple)
+        else value
+    )
