@@ -1,0 +1,93 @@
+"""The files that say what to install agree with each other and with what is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {normal(name): version for name, version in pairs}
+
+
+def project() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]  # type: ignore[no-any-return]
+
+
+def wanted() -> list[Requirement]:
+    extras: dict[str, list[str]] = project()["optional-dependencies"]  # type: ignore[assignment]
+    lines: list[str] = [*project()["dependencies"], *[line for extra in extras.values() for line in extra]]  # type: ignore[misc]
+    return [Requirement(line) for line in lines]
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    pinned = pins()
+    for requirement in wanted():
+        assert requirement.specifier.contains(pinned[normal(requirement.name)]), requirement
+
+
+def test_pins_are_exact_and_have_no_local_part() -> None:
+    for name, version in pins().items():
+        assert re.fullmatch(r"[0-9][0-9A-Za-z.]*", version), (name, version)
+
+
+def test_conda_environment_names_the_pinned_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    named = dict(line.split("=", 1) for line in environment["dependencies"] if not line.startswith("python>"))
+    runtime: list[str] = project()["dependencies"]  # type: ignore[assignment]
+    # Snakemake itself makes the environment; its jobs need the rest.
+    needed = {normal(Requirement(line).name) for line in runtime} - {"snakemake"}
+    assert {normal(CONDA_NAMES.get(name, name)) for name in named} == needed
+    for name, version in named.items():
+        assert pins()[normal(CONDA_NAMES.get(name, name))] == version, name
+
+
+def test_everything_that_these_packages_bring_is_pinned() -> None:
+    pinned, seen = pins(), set[str]()
+    waiting = [requirement for requirement in wanted() if "slurm" not in requirement.name]
+    while waiting:
+        requirement = waiting.pop()
+        name = normal(requirement.name)
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = importlib.metadata.distribution(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.fail(f"{name} is required but not installed")
+        # A CUDA build of torch brings its own packages, pinned by torch itself.
+        if name.startswith(("nvidia-", "cuda-", "triton")):
+            continue
+        assert name in pinned, f"{name} is installed but not in constraints.txt"
+        for line in distribution.requires or []:
+            inner = Requirement(line)
+            if inner.marker is None or inner.marker.evaluate({"extra": ""}):
+                waiting.append(inner)
+
+
+def test_python_range_is_the_documented_one() -> None:
+    assert SpecifierSet(str(project()["requires-python"])) == SpecifierSet(">=3.11")
+
+
+def test_licence_and_citation_name_project_and_paper() -> None:
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == project()["version"]
+    assert citation["license"] == project()["license"] == "Apache-2.0"
+    assert "SparseMM" in citation["references"][0]["title"]

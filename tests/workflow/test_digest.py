@@ -1,0 +1,43 @@
+"""A rule's code digest follows the code that its script runs, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from digest import code_digest
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    package = tmp_path / "sparsemm"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("from sparsemm.other import x\n")
+    (package / "top.py").write_text('"""Docs."""\nfrom sparsemm.inner import leaf\n\n\ndef f():\n    return leaf\n')
+    (package / "inner" / "__init__.py").write_text("from . import sibling\n")
+    (package / "inner" / "leaf.py").write_text("def g():\n    from ..deep import VALUE\n    return VALUE\n")
+    (package / "inner" / "sibling.py").write_text("S = 1\n")
+    (package / "deep.py").write_text("VALUE = 1\n")
+    (package / "other.py").write_text("x = 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("module", ["top.py", "inner/__init__.py", "inner/leaf.py", "inner/sibling.py", "deep.py"])
+def test_digest_changes_with_every_module_used(source: Path, module: str) -> None:
+    before = code_digest(source, "top.py")
+    path = source / "sparsemm" / module
+    path.write_text(path.read_text() + "CHANGED = True\n")
+    assert code_digest(source, "top.py") != before
+
+
+def test_digest_ignores_other_modules_comments_and_docstrings(source: Path) -> None:
+    before = code_digest(source, "top.py")
+    (source / "sparsemm" / "other.py").write_text("x = 2\n")
+    top = source / "sparsemm" / "top.py"
+    top.write_text(top.read_text().replace("Docs.", "Other docs.") + "# a comment\n")
+    assert code_digest(source, "top.py") == before
+
+
+def test_missing_module_is_named(source: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.py"):
+        code_digest(source, "gone.py")

@@ -1,0 +1,82 @@
+# One prefill a sample, every cell decoded from it; runs with heads masked; attention over an image.
+
+
+rule evaluate_shard:
+    input:
+        scores=f"{OUT}/scores/{{model}}.parquet",
+        model=model_files,
+    output:
+        predictions=f"{OUT}/predictions/{{model}}/{{benchmark}}/{{shard}}.parquet",
+    log:
+        f"{OUT}/logs/predictions/{{model}}/{{benchmark}}/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/predictions/{{model}}/{{benchmark}}/{{shard}}.tsv"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=120,
+        gpu=1,
+    conda:
+        "../../environment.yml"
+    params:
+        work=f"{OUT}/work/predictions/{{model}}/{{benchmark}}/{{shard}}",
+        shard=shard_number,
+        cells=lambda wildcards: cells_of(wildcards.benchmark),
+        benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=settings("seed", "device", "window", "kernel", "rho", "beta", "floor"),
+        code=code_digest("evaluate.py", "models.py", "benchmarks/__init__.py", "policies/__init__.py"),
+    script:
+        "../scripts/evaluate_shard.py"
+
+
+rule evaluate_masks:
+    input:
+        scores=f"{OUT}/scores/{{model}}.parquet",
+        model=model_files,
+    output:
+        masks=f"{OUT}/masks/{{model}}/{{benchmark}}.parquet",
+    log:
+        f"{OUT}/logs/masks/{{model}}/{{benchmark}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/masks/{{model}}/{{benchmark}}.tsv"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=120,
+        gpu=1,
+    conda:
+        "../../environment.yml"
+    params:
+        benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=settings("seed", "device", "masking"),
+        code=code_digest("masking.py", "models.py", "benchmarks/__init__.py", "scores.py"),
+    script:
+        "../scripts/evaluate_masks.py"
+
+
+rule map_attention:
+    input:
+        probe=probe_of,
+        scores=f"{OUT}/scores/{{model}}.parquet",
+        model=model_files,
+    output:
+        maps=f"{OUT}/attention_maps/{{model}}.parquet",
+    log:
+        f"{OUT}/logs/attention_maps/{{model}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/attention_maps/{{model}}.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=1,
+    conda:
+        "../../environment.yml"
+    params:
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=settings("seed", "device", "probe", "scoring", "attention_maps"),
+        code=code_digest("attention_maps.py", "models.py", "probe.py", "scores.py"),
+    script:
+        "../scripts/map_attention.py"

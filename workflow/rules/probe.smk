@@ -1,0 +1,21 @@
+# OCR images with words and boxes: generated, or read from a local copy of synthdog-en-detection.
+
+
+rule make_probe:
+    output:
+        probe=f"{OUT}/probe/{{family}}.parquet",
+    log:
+        f"{OUT}/logs/probe/{{family}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/probe/{{family}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("seed", "probe"),
+        code=code_digest("probe.py"),
+    script:
+        "../scripts/make_probe.py"

@@ -1,0 +1,29 @@
+# Visual scores of all heads, from what the model attends to while it reads the probe images.
+
+
+rule score_heads:
+    input:
+        probe=probe_of,
+        model=model_files,
+    output:
+        scores=f"{OUT}/scores/{{model}}.parquet",
+        samples=f"{OUT}/scores/samples/{{model}}.parquet",
+    log:
+        f"{OUT}/logs/scores/{{model}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/scores/{{model}}.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    conda:
+        "../../environment.yml"
+    params:
+        # Finished batches wait here, so that a killed run goes on where it was.
+        work=f"{OUT}/work/scores/{{model}}",
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=settings("seed", "device", "probe", "scoring"),
+        code=code_digest("scoring.py", "models.py", "scores.py"),
+    script:
+        "../scripts/score_heads.py"

@@ -1,0 +1,35 @@
+"""Write where the best visual heads, and as many others, look while the model reads a probe image."""
+
+from job import job
+
+with job(snakemake) as run:
+    from sparsemm.attention_maps import attention_maps, choose_heads
+    from sparsemm.models import load_model
+    from sparsemm.probe import read_probe
+    from sparsemm.results import provenance, write_table
+    from sparsemm.scores import HeadScores
+
+    settings, model = snakemake.params.settings, snakemake.params.model
+    name, asked = snakemake.wildcards.model, settings["attention_maps"]
+    scores = HeadScores.load(snakemake.input.scores)
+    scores.require_model(name)
+    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    heads = choose_heads(scores, visual=asked["heads"], other=asked["heads"], seed=settings["seed"])
+    frame = attention_maps(
+        loaded,
+        read_probe(snakemake.input.probe)[: asked["images"]],
+        heads,
+        scores=scores,
+        prompt=settings["probe"]["prompt"],
+        max_new_tokens=settings["scoring"]["max_new_tokens"],
+    )
+    metadata = provenance(
+        {**settings, "model": model},
+        model=name,
+        model_revision=loaded.revision,
+        dataset=settings["probe"]["source"],
+        seed=settings["seed"],
+        image_limits=model["image_limits"],
+        device=run.device,
+    )
+    write_table(snakemake.output.maps, frame, "attention_maps", metadata)

@@ -1,0 +1,34 @@
+"""Score every attention head of one model by what it looks at while the model reads the probe images."""
+
+from job import job
+
+with job(snakemake) as run:
+    from sparsemm.models import load_model
+    from sparsemm.probe import read_probe
+    from sparsemm.results import provenance
+    from sparsemm.scoring import score_heads
+
+    settings, model = snakemake.params.settings, snakemake.params.model
+    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    metadata = provenance(
+        {**settings, "model": model},
+        model=snakemake.wildcards.model,
+        model_revision=loaded.revision,
+        dataset=settings["probe"]["source"],
+        seed=settings["seed"],
+        image_limits=model["image_limits"],
+        device=run.device,
+    )
+    scores = score_heads(
+        loaded.model,
+        loaded.processor,
+        read_probe(snakemake.input.probe),
+        prompt=settings["probe"]["prompt"],
+        max_new_tokens=settings["scoring"]["max_new_tokens"],
+        batch_size=settings["scoring"]["batch_size"],
+        convention=settings["scoring"]["convention"],
+        workdir=snakemake.params.work,
+        seed=settings["seed"],
+        metadata=metadata,
+    )
+    scores.save(snakemake.output.scores, samples=snakemake.output.samples)
