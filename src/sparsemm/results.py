@@ -6,7 +6,7 @@ The same rows and metadata give the same bytes. Nothing here imports torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sparsemm.errors import InputError
+from sparsemm.files import whole_file
 from sparsemm.provenance import plain
 from sparsemm.provenance import provenance as provenance
 
@@ -121,34 +122,26 @@ def write_table(
     _check_unique(table, kind, path)
     text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=plain)
     table = table.replace_schema_metadata({_METADATA_KEY: text.encode()})
-    target = Path(path)
-    # A fixed name: what a killed run left behind is overwritten by the next.
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
         pq.write_table(table, partial, compression="zstd", version="2.6", data_page_version="1.0")
-        partial.replace(target)
-    except OSError as error:
-        reason = error.strerror or _first_line(error)
-        raise InputError(f"{path}: cannot be written ({reason}); make the results folder writable") from error
-    finally:
-        _remove(partial)
 
 
-def read_table(path: str | Path, kind: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: str | Path, kind: str | None = None, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """The rows of a result file, in key order; list columns hold Python lists.
 
-    kind: what the file must be; None takes any kind. Raises InputError for a file that is missing,
-    truncated, of another schema or with empty values.
+    kind: what the file must be; None takes any kind. columns: read only these. Raises InputError for a
+    file that is missing, truncated, of another schema or with empty values.
     """
-    table = _read(path)
-    found = _metadata(table.schema, path).get("kind")
+    found = read_metadata(path).get("kind")
     kind = kind or found
     if kind not in SCHEMAS:
         raise InputError(f"{path}: no result file of a known kind ({kind}); choose from {', '.join(SCHEMAS)}")
     if found != kind:
         raise InputError(f"{path}: holds {found or 'no known kind'}, not {kind}; give a {kind} file")
-    wanted = SCHEMAS[kind]
+    wanted = [SCHEMAS[kind].field(name) for name in columns or SCHEMAS[kind].names]
+    table = _read(path, [field.name for field in wanted])
     for field in wanted:
         if field.name not in table.schema.names:
             raise InputError(f"{path}: column {field.name} is missing; make the {kind} file again")
@@ -158,12 +151,12 @@ def read_table(path: str | Path, kind: str | None = None) -> pd.DataFrame:
                 f"make the {kind} file again"
             )
         _check_values(table[field.name], field, path)
-    plain = [field.name for field in wanted if not pa.types.is_list(field.type)]
-    frame: pd.DataFrame = table.select(plain).to_pandas()
-    for name in wanted.names:
-        if name not in plain:
-            frame[name] = pd.Series(table[name].to_pylist(), dtype=object, index=frame.index)
-    return frame[wanted.names]
+    scalars = [field.name for field in wanted if not pa.types.is_list(field.type)]
+    frame: pd.DataFrame = table.select(scalars).to_pandas()
+    for field in wanted:
+        if field.name not in scalars:
+            frame[field.name] = pd.Series(table[field.name].to_pylist(), dtype=object, index=frame.index)
+    return frame[[field.name for field in wanted]]
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -220,10 +213,10 @@ def _check_unique(table: pa.Table, kind: str, path: str | Path) -> None:
         raise InputError(f"{path}: {fault}; {kind} has one row for each")
 
 
-def _read(path: str | Path) -> pa.Table:
+def _read(path: str | Path, columns: Sequence[str]) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read()
+            return file.read(columns=list(columns))
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
@@ -242,13 +235,6 @@ def _metadata(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: no result file of sparsemm; give one that this program wrote") from error
     return dict(found)
-
-
-def _remove(partial: Path) -> None:
-    try:
-        partial.unlink(missing_ok=True)
-    except OSError:  # the folder itself is at fault, which the caller has been told
-        return
 
 
 def _first_line(error: Exception) -> str:
