@@ -1,9 +1,9 @@
 """Tiny random models and the real processor, built in memory from configs (no download, no files).
 
-Both variants are real `LlavaNextForConditionalGeneration` with a CLIP vision tower: "mha" has Llama text with
-6 heads, "gqa" has Mistral text with 6 query heads and 2 KV heads. The processor is a real `LlavaNextProcessor`
-around a character-level tokenizer. Everything is cached: ask again and the same objects come back, so put back
-what you change.
+Both variants are real `LlavaNextForConditionalGeneration` with a CLIP vision tower: "mha" has Llama text
+with 6 heads, "gqa" has Mistral text with 6 query heads and 2 KV heads. The processor is a real
+`LlavaNextProcessor` around a character-level tokenizer. Everything is cached: ask again and the same objects
+come back, so put back what you change.
 """
 
 from __future__ import annotations

@@ -51,9 +51,9 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def text_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+def text_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
     """The text model's decoder layers, first to last."""
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
     layers = getattr(decoder, "layers", None)
     if layers is None:
         raise InputError(
@@ -100,13 +100,13 @@ class Prefilled:
     next_position: torch.Tensor
 
 
-class _CaptureLayer(CacheLayerMixin):
+class _CaptureLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Stores nothing; calls back with what the attention function was given."""
 
     is_sliding = False
 
     def __init__(self, index: int, callback: Callable[[PrefillLayer], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.index, self.callback = index, callback
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:

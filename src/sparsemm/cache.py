@@ -15,7 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from sparsemm.errors import InputError
 from sparsemm.kernels.storage import FlatStore
 
-# Set on the key tensor that `update` returns: so the attention function finds the layer that must do the work.
+# Set on the key tensor that `update` returns: so the attention function finds the layer it belongs to.
 OWNER = "sparsemm_owner"
 
 # chooser(query [B, Hq, T, D], key [B, Hkv, T, D], valid bool [B, T] or None, scaling) -> bool [B, Hkv, T]
@@ -33,15 +33,15 @@ def valid_tokens(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
     return None if bool(valid.all()) else valid
 
 
-class RaggedLayer(CacheLayerMixin):
+class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's ragged keys and values. KV heads are stored once, never repeated for their query heads."""
 
     is_sliding = False
     supports_early_init = False
 
     def __init__(self, chooser: Chooser | None = None, reserve: int = 0, seen: int = 0) -> None:
-        """chooser: what prefill keeps (None: the owner calls `pack`); reserve: tokens that can be appended."""
-        super().__init__()
+        """chooser: what prefill keeps (None: the owner packs); reserve: tokens that can be appended."""
+        super().__init__()  # type: ignore[no-untyped-call]
         self.chooser = chooser
         self.reserve = reserve
         self.seen = seen
@@ -185,10 +185,9 @@ class RaggedCache(Cache):
         reserve: int = 0,
         seen: int = 0,
     ) -> None:
-        """choosers: one a layer, for a prefill through this cache; seen: prompt tokens, for a loop by hand."""
-        self.ragged = [
-            RaggedLayer(choosers[i] if choosers else None, reserve, seen) for i in range(num_layers)
-        ]
+        """choosers: one a layer, for prefill through this cache; seen: prompt tokens, for a loop by hand."""
+        each = choosers if choosers is not None else [None] * num_layers
+        self.ragged = [RaggedLayer(chooser, reserve, seen) for chooser in each]
         super().__init__(layers=list(self.ragged))
 
     @property

@@ -1,8 +1,8 @@
 """FlatStore: the keys and values of one layer as two flat tensors, one run of rows per (row, KV head).
 
-The sequences, one per (row, KV head), lie in order of length, cut into buckets (buckets.py); each has `reserve`
-spare rows at its end, into which new tokens are written in place. All tensors that hold one number per sequence are
-in natural order: row-major over (row, KV head).
+The sequences, one per (row, KV head), lie in order of length, cut into buckets (buckets.py); each has
+`reserve` spare rows at its end, into which new tokens are written in place. All tensors that hold one number
+a sequence are in natural order: row-major over (row, KV head).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sparsemm.kernels.torch_decode import attend
 
 
 class FlatStore:
-    """Room for `lengths` [R, Hkv] tokens plus `reserve` more each; `like` gives head_dim, dtype and device."""
+    """Room for `lengths` [R, Hkv] tokens and `reserve` more each; `like` gives head_dim, dtype, device."""
 
     def __init__(self, lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> None:
         self.rows, self.heads = lengths.shape
@@ -59,7 +59,7 @@ class FlatStore:
         return sum(t.numel() * t.element_size() for t in (self.keys, self.values, self.bias))
 
     def fill(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Write the first tokens of all sequences [sum(lengths), D], sequence by sequence in natural order."""
+        """Write the first tokens of all sequences [sum(lengths), D], sequence after sequence."""
         at = positions(self.starts, self.initial)
         self.keys[at] = keys
         self.values[at] = values

@@ -26,9 +26,10 @@ def attend(
 ) -> torch.Tensor:
     """Softmax attention of every sequence's queries over its own rows of the storage, [S, M, D].
 
-    query [S, M, D] is scaled and in storage order; keys, values [N, D]; bias [N] is 0 on written rows, -inf
-    elsewhere. `grown` tokens were appended since the buckets were cut. `masked`: sequences of a uniform bucket
-    may differ by now. limits [S, M]: how many of its sequence's rows a query may see (None: all written ones).
+    query [S, M, D] is scaled and in storage order; keys, values [N, D]; bias [N] is 0 on written rows and
+    -inf elsewhere. `grown` tokens were appended since the buckets were cut. `masked`: sequences of a uniform
+    bucket may differ by now. limits [S, M]: how many of its sequence's rows a query may see (None: all that
+    are written).
     """
     outputs: list[torch.Tensor] = []
     width = keys.shape[1]
