@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,9 @@ class HeadScores:
                 return cls(values=score_files.read_json(path))
             return cls._from_parquet(path, None if samples is None else Path(samples))
         except InputError as error:
-            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+            if str(path) in str(error) or (samples is not None and str(samples) in str(error)):
+                raise
+            raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def _from_parquet(cls, path: Path, samples: Path | None) -> HeadScores:
@@ -179,7 +182,7 @@ class HeadScores:
         return np.arange(1, ordered.size + 1) / ordered.size, np.cumsum(ordered)
 
     def top_share(self, fraction: float) -> float:
-        """Share of the score in the best `fraction` of the heads (0.05: the top 5 %, in whole heads)."""
+        """Share of the score in the best `fraction` of the heads (0.05: the top 5 %, rounded up)."""
         return float(self.sparsity_curve()[1][_top_count(fraction, self.values.size) - 1])
 
     def agreement(
@@ -241,7 +244,7 @@ def _resampled_shares(samples: HeadSamples, *, draws: int, seed: int) -> Floats:
 def _top_count(fraction: float, size: int) -> int:
     if not 0.0 < fraction <= 1.0:
         raise InputError(f"fraction of heads is {fraction}: it must be above 0 and at most 1")
-    return max(1, round(fraction * size))
+    return max(1, ceil(fraction * size - 1e-9))
 
 
 def _compare(a: Floats, b: Floats, count: int) -> tuple[Floats, Floats]:

@@ -54,7 +54,7 @@ class SparseMM:
         values: np.ndarray[Any, np.dtype[np.float64]] = self.__dict__["_values"]
         if len(values) != num_layers:
             raise InputError(
-                f"{self.name}: scores of {len(values)} layers for {num_layers} layers: use this model's scores"
+                f"{self.name}: scores of {len(values)} layers, model of {num_layers}: use this model's scores"
             )
         scores = group_scores(values, num_kv_heads)
         prompt = None if past is None else past + self.window

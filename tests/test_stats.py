@@ -1,0 +1,79 @@
+"""Bootstrap intervals and paired tests on numbers whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sparsemm import stats
+from sparsemm.errors import InputError
+from sparsemm.stats import bootstrap_interval, bootstrap_mean, bootstrap_means, paired_bootstrap
+
+
+def test_interval_is_that_of_the_normal_theory() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 400)
+    low, high = bootstrap_interval(values, draws=4000)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.03)
+    assert high == pytest.approx(values.mean() + half, abs=0.03)
+
+
+def test_mean_seed_and_level() -> None:
+    values = [0.0, 1.0, 1.0, 0.0, 1.0]
+    mean, low, high = bootstrap_mean(values)
+    assert mean == 0.6
+    assert 0.0 <= low < mean < high <= 1.0
+    assert bootstrap_mean(values) == (mean, low, high)
+    other = bootstrap_means(values, seed=1, draws=50)
+    assert not np.array_equal(other, bootstrap_means(values, seed=2, draws=50))
+    narrow = bootstrap_interval(values, level=0.5)
+    assert narrow[1] - narrow[0] < high - low
+    assert bootstrap_interval([2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_blocks_of_draws_are_a_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((30, 2, 3))
+    monkeypatch.setattr(stats, "_BLOCK", 100)
+    means = bootstrap_means(values, draws=1000)
+    assert means.shape == (1000, 2, 3)
+    np.testing.assert_allclose(means.mean(axis=0), values.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(means.std(axis=0), values.std(axis=0) / 30**0.5, rtol=0.15)
+
+
+def test_paired_bootstrap_sees_what_pairing_shows() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(200)
+    better = paired_bootstrap(hard + 0.01, hard)
+    assert better.difference == pytest.approx(0.01)
+    assert better.low == pytest.approx(0.01)
+    assert better.p_value < 0.01
+    assert stats.paired_permutation(hard + 0.01, hard) < 0.01
+    same = paired_bootstrap(hard, hard)
+    assert (same.difference, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
+    assert stats.paired_permutation(hard, hard) == 1.0
+    noise = paired_bootstrap(hard, rng.permutation(hard))
+    assert noise.low < 0 < noise.high
+    assert noise.p_value > 0.05
+
+
+def test_spearman() -> None:
+    ranks = np.array([0.1, 0.2, 0.3, 0.4])
+    assert stats.spearman(ranks, ranks**3) == pytest.approx(1.0)
+    assert stats.spearman(ranks, -ranks) == pytest.approx(-1.0)
+    # ties share their mean rank: 1, 2.5, 2.5, 4 against 1, 2, 3, 4
+    assert stats.spearman(np.array([0.0, 1.0, 1.0, 2.0]), ranks) == pytest.approx(0.9486833)
+    assert stats.spearman(np.zeros(4), ranks) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: bootstrap_interval([]), "at least one"),
+        (lambda: bootstrap_interval([1.0, float("nan")]), "NaN"),
+        (lambda: bootstrap_interval([1.0], level=95), "level is 95"),
+        (lambda: paired_bootstrap([1.0], [1.0, 2.0]), "shapes"),
+    ],
+)
+def test_bad_input(call, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call()
