@@ -3,7 +3,7 @@
     python benchmarks/decode_cpu.py [--threads 2]
 
 Both sides append one token in place and attend, per layer and step, interleaved so that both see the same
-machine. A ratio is the median over repeats of (ragged time / dense time); the dense cache has the mean length.
+machine. A ratio is the median over repeats of ragged time / dense time; the dense cache has the mean length.
 """
 
 from __future__ import annotations
