@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from sparsemm.errors import InputError
 
-# Attention weights formed at once (float32 elements, 128 MiB): long prompts go through in blocks of KV heads.
-_BLOCK_ELEMENTS = 1 << 25
+# Attention weights formed at once (float32 elements, 32 MiB): long prompts go through in blocks of KV heads.
+_BLOCK_ELEMENTS = 1 << 23
 
 
 def pooled_attention(
