@@ -39,11 +39,17 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     is_sliding = False
     supports_early_init = False
 
-    def __init__(self, chooser: Chooser | None = None, reserve: int = 0, seen: int = 0) -> None:
-        """chooser: what prefill keeps (None: the owner packs); reserve: tokens that can be appended."""
+    def __init__(
+        self, chooser: Chooser | None = None, reserve: int = 0, seen: int = 0, max_length: int | None = None
+    ) -> None:
+        """chooser: what prefill keeps (None: the owner packs); reserve: tokens that can be appended.
+
+        max_length: tokens in all, prompt included; sets the reserve when the prompt's length is known.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self.chooser = chooser
         self.reserve = reserve
+        self.max_length = max_length
         self.seen = seen
         self.closed = False
         self.store: FlatStore | None = None
@@ -166,7 +172,8 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             out = self.store.attend(query, scaling, valid)
         elif self.chooser is not None:
             out, _ = sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling)
-            self.pack(key, value, self.chooser(query, key, valid, scaling))
+            reserve = None if self.max_length is None else max(self.max_length - count, 0)
+            self.pack(key, value, self.chooser(query, key, valid, scaling), reserve=reserve)
         else:
             self.filled()
             raise AssertionError("unreachable")
@@ -184,10 +191,14 @@ class RaggedCache(Cache):
         *,
         reserve: int = 0,
         seen: int = 0,
+        max_length: int | None = None,
     ) -> None:
-        """choosers: one a layer, for prefill through this cache; seen: prompt tokens, for a loop by hand."""
+        """choosers: one a layer, for prefill through this cache; seen: prompt tokens, for a loop by hand.
+
+        reserve, max_length: room for new tokens, see RaggedLayer.
+        """
         each = choosers if choosers is not None else [None] * num_layers
-        self.ragged = [RaggedLayer(chooser, reserve, seen) for chooser in each]
+        self.ragged = [RaggedLayer(chooser, reserve, seen, max_length) for chooser in each]
         super().__init__(layers=list(self.ragged))
 
     @property
@@ -226,6 +237,11 @@ class RaggedCache(Cache):
         for index, layer in enumerate(list(made.ragged)):
             made._replace(index, layer.combine([(cache.ragged[index], None) for cache in caches], reserve))
         return made
+
+    @property
+    def closed(self) -> bool:
+        """Whether the `compress` that made it was left."""
+        return any(layer.closed for layer in self.ragged)
 
     def close(self) -> None:
         """Refuse further use; sizes stay readable."""
