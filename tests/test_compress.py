@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, DynamicCache
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm import AdaKV, FullKV, PyramidKV, SnapKV, SparseMM
@@ -245,7 +245,7 @@ def test_what_cannot_work_says_so(variant):
             with pytest.raises(InputError, match=word):
                 model.generate(**inputs, max_new_tokens=2, **options)
         with pytest.raises(InputError, match="outside"):
-            model.generate(**inputs, max_new_tokens=2, past_key_values=tiny.DynamicCache())
+            model.generate(**inputs, max_new_tokens=2, past_key_values=DynamicCache())
         with pytest.raises(InputError, match="inside"), compress(model, policy):
             pass
         with pytest.raises(InputError, match="nothing was generated"):
