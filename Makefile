@@ -29,5 +29,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$(PYTHON)" -c 'import sys; sys.exit("make: %s is Python %d.%d, 3.11 or newer is needed: make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)' && \
 	  "$(PYTHON)" -m venv "$(VENV)"; fi
 	@echo "installing sparsemm and its pinned dependencies into $(VENV) (once)"
-	@"$(BIN)/python" -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@"$(BIN)/python" -m pip install -qq -c constraints.txt -e '.[dev]'
 	@touch "$@"

@@ -33,7 +33,7 @@ def test_each_lease_takes_another_device_and_release_frees_it(tmp_path: Path) ->
     second, second_environ, _keep = take()
     assert (first, second) == ("GPU-a", "GPU-b")
     assert (first_environ[VISIBLE], second_environ[VISIBLE]) == ("GPU-a", "GPU-b")
-    with pytest.raises(InputError, match="all 2 GPUs are taken.*--resources gpu=2") as caught:
+    with pytest.raises(InputError, match=r"all 2 GPUs are taken.*--resources gpu=2") as caught:
         take()
     assert "\n" not in str(caught.value)
     lease.release()  # type: ignore[attr-defined]

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import checks
 import pytest
 import yaml
 from snakemake.utils import update_config
+
+import checks
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -74,18 +75,27 @@ FAULTS: list[tuple[str, Change]] = [
     ("unknown key 'budgetts' at the top level; did you mean 'budgets'", lambda c: c.update(budgetts=[1])),
     ("unknown key 'image' at probe; did you mean 'images'", lambda c: c["probe"].update(image=1)),
     ("'rho' is missing at the top level", lambda c: c.pop("rho")),
-    ("policies.0 has the unknown value 'snapk'; did you mean 'snapkv'", lambda c: c.update(policies=["snapk"])),
+    (
+        "policies.0 has the unknown value 'snapk'; did you mean 'snapkv'",
+        lambda c: c.update(policies=["snapk"]),
+    ),
     ("budgets.0: '12' is not of type 'integer'", lambda c: c.update(budgets=["12"])),
     ("budgets.8 is 8, not above window 8", lambda c: c.update(budgets=[8, 16])),
     ("ablations.rho.budget is 4, not above window 8", lambda c: c["ablations"]["rho"].update(budget=4)),
     ("efficiency.budget is 32, not above efficiency.window 32", lambda c: c["efficiency"].update(budget=32)),
     ("efficiency.tokens is 100, not above efficiency.budget", lambda c: c["efficiency"].update(tokens=[100])),
-    ("masking.benchmarks names 'docvqa', which is not under", lambda c: c["masking"].update(benchmarks=["docvqa"])),
     (
-        "benchmarks.synth-ocr.models names 'tiny-llava-next', which is not under models; did you mean 'tiny-llava-next-v",
+        "masking.benchmarks names 'docvqa', which is not under",
+        lambda c: c["masking"].update(benchmarks=["docvqa"]),
+    ),
+    (
+        "benchmarks.synth-ocr.models names 'tiny-llava-next', which is not under models; did you mean",
         lambda c: c["benchmarks"]["synth-ocr"].update(models=["tiny-llava-next"]),
     ),
-    ("benchmarks.synth-ocr.shards is 501 for 500", lambda c: c["benchmarks"]["synth-ocr"].update(samples=500, shards=501)),
+    (
+        "benchmarks.synth-ocr.shards is 501 for 500",
+        lambda c: c["benchmarks"]["synth-ocr"].update(samples=500, shards=501),
+    ),
     ("kernel is 4", lambda c: c.update(kernel=4)),
     ("rho: 1.5 is greater than the maximum", lambda c: c.update(rho=1.5)),
     ("is too short|should be non-empty", lambda c: c.update(budgets=[])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from digest import code_digest
 
 
@@ -13,7 +14,9 @@ def source(tmp_path: Path) -> Path:
     package = tmp_path / "sparsemm"
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("from sparsemm.other import x\n")
-    (package / "top.py").write_text('"""Docs."""\nfrom sparsemm.inner import leaf\n\n\ndef f():\n    return leaf\n')
+    (package / "top.py").write_text(
+        '"""Docs."""\nfrom sparsemm.inner import leaf\n\n\ndef f():\n    return leaf\n'
+    )
     (package / "inner" / "__init__.py").write_text("from . import sibling\n")
     (package / "inner" / "leaf.py").write_text("def g():\n    from ..deep import VALUE\n    return VALUE\n")
     (package / "inner" / "sibling.py").write_text("S = 1\n")
@@ -22,7 +25,9 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("module", ["top.py", "inner/__init__.py", "inner/leaf.py", "inner/sibling.py", "deep.py"])
+@pytest.mark.parametrize(
+    "module", ["top.py", "inner/__init__.py", "inner/leaf.py", "inner/sibling.py", "deep.py"]
+)
 def test_digest_changes_with_every_module_used(source: Path, module: str) -> None:
     before = code_digest(source, "top.py")
     path = source / "sparsemm" / module

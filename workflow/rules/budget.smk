@@ -10,12 +10,12 @@ rule allocate_budget:
         f"{OUT}/logs/keep/{{model}}.log",
     benchmark:
         f"{OUT}/benchmarks/keep/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../../environment.yml"
     params:
         budgets=budgets_of_all(),
         settings=settings("seed", "policies", "window", "kernel", "rho", "beta", "floor"),

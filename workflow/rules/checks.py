@@ -33,7 +33,9 @@ def check(config: Config, schema_path: str | Path) -> None:
     """Raise ConfigError for the first fault of `config` against the schema and between its own values."""
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     validator = jsonschema.Draft202012Validator(schema)
-    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    errors = sorted(
+        validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+    )
     if errors:
         raise ConfigError(_one_line(errors[0]))
     _check_between(config)
@@ -78,22 +80,35 @@ def _check_between(config: Config) -> None:
     budgets |= {f"ablations.parts.budgets.{value}": value for value in ablations["parts"]["budgets"]}
     for key, value in budgets.items():
         _above(key, value, "window", window)
-    _above("efficiency.budget", config["efficiency"]["budget"], "efficiency.window", config["efficiency"]["window"])
+    _above(
+        "efficiency.budget",
+        config["efficiency"]["budget"],
+        "efficiency.window",
+        config["efficiency"]["window"],
+    )
     for tokens in config["efficiency"]["tokens"]:
         _above("efficiency.tokens", tokens, "efficiency.budget", config["efficiency"]["budget"])
     for part in ("rho", "parts"):
-        _known(ablations[part]["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks")
+        _known(
+            ablations[part]["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks"
+        )
     for name in config["masking"]["benchmarks"]:
         _known(name, config["benchmarks"], "masking.benchmarks", "benchmarks")
     if config["kernel"] % 2 == 0:
-        raise ConfigError(f"config: kernel is {config['kernel']}; pooling needs an odd number of positions, such as 5")
+        raise ConfigError(
+            f"config: kernel is {config['kernel']}; pooling needs an odd number of positions, such as 5"
+        )
 
 
 def _above(key: str, value: int, limit_key: str, limit: int) -> None:
     if value <= limit:
-        raise ConfigError(f"config: {key} is {value}, not above {limit_key} {limit}; raise it or lower {limit_key}")
+        raise ConfigError(
+            f"config: {key} is {value}, not above {limit_key} {limit}; raise it or lower {limit_key}"
+        )
 
 
 def _known(name: str, known: Config, key: str, section: str) -> None:
     if name not in known:
-        raise ConfigError(f"config: {key} names {name!r}, which is not under {section}; {_nearest(name, list(known))}")
+        raise ConfigError(
+            f"config: {key} names {name!r}, which is not under {section}; {_nearest(name, list(known))}"
+        )

@@ -126,6 +126,13 @@ EFFICIENCY = [
     for policy in config["efficiency"]["policies"]
     for tokens in config["efficiency"]["tokens"]
 ]
+TABLES = []
+FIGURES = [
+    f"{OUT}/paper/{name}.{kind}"
+    for name in ("figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit")
+    for kind in ("pdf", "png")
+]
+PAPER = [*TABLES, *FIGURES]
 RESULTS = [*SCORES, *SAMPLES, *KEEP, *PREDICTIONS, *MASKS, *ATTENTION_MAPS, *EFFICIENCY]
 
 

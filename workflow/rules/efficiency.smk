@@ -11,14 +11,14 @@ rule profile_cell:
         f"{OUT}/logs/efficiency/{{model}}/{{policy}}-{{tokens}}.log",
     benchmark:
         f"{OUT}/benchmarks/efficiency/{{model}}/{{policy}}-{{tokens}}.tsv"
+    conda:
+        "../../environment.yml"
     # All cores that this run has: nothing else runs beside a job that takes times. Profiles for clusters set a number.
     threads: workflow.cores or 8
     resources:
         mem_mb=8000,
         runtime=60,
         gpu=1,
-    conda:
-        "../../environment.yml"
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),

@@ -11,14 +11,15 @@ rule evaluate_shard:
         f"{OUT}/logs/predictions/{{model}}/{{benchmark}}/{{shard}}.log",
     benchmark:
         f"{OUT}/benchmarks/predictions/{{model}}/{{benchmark}}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 2
     resources:
         mem_mb=6000,
         runtime=120,
         gpu=1,
-    conda:
-        "../../environment.yml"
     params:
+        # Finished batches wait here, so that a killed run goes on where it was.
         work=f"{OUT}/work/predictions/{{model}}/{{benchmark}}/{{shard}}",
         shard=shard_number,
         cells=lambda wildcards: cells_of(wildcards.benchmark),
@@ -40,14 +41,15 @@ rule evaluate_masks:
         f"{OUT}/logs/masks/{{model}}/{{benchmark}}.log",
     benchmark:
         f"{OUT}/benchmarks/masks/{{model}}/{{benchmark}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 2
     resources:
         mem_mb=6000,
         runtime=120,
         gpu=1,
-    conda:
-        "../../environment.yml"
     params:
+        work=f"{OUT}/work/masks/{{model}}/{{benchmark}}",
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "masking"),
@@ -67,13 +69,13 @@ rule map_attention:
         f"{OUT}/logs/attention_maps/{{model}}.log",
     benchmark:
         f"{OUT}/benchmarks/attention_maps/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 2
     resources:
         mem_mb=4000,
         runtime=30,
         gpu=1,
-    conda:
-        "../../environment.yml"
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "probe", "scoring", "attention_maps"),

@@ -8,12 +8,12 @@ rule make_probe:
         f"{OUT}/logs/probe/{{family}}.log",
     benchmark:
         f"{OUT}/benchmarks/probe/{{family}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../environment.yml"
     params:
         settings=settings("seed", "probe"),
         code=code_digest("probe.py"),

@@ -12,13 +12,13 @@ rule score_heads:
         f"{OUT}/logs/scores/{{model}}.log",
     benchmark:
         f"{OUT}/benchmarks/scores/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 2
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=1,
-    conda:
-        "../../environment.yml"
     params:
         # Finished batches wait here, so that a killed run goes on where it was.
         work=f"{OUT}/work/scores/{{model}}",

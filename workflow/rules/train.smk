@@ -9,13 +9,13 @@ rule train_embedded:
         f"{OUT}/logs/train/tiny-llava-next-vicuna.log",
     benchmark:
         f"{OUT}/benchmarks/train/tiny-llava-next-vicuna.tsv"
+    conda:
+        "../../environment.yml"
     threads: 2
     resources:
         mem_mb=8000,
         runtime=180,
         gpu=1,
-    conda:
-        "../../environment.yml"
     params:
         # The optimiser's state and the curve stay here: a stopped training goes on from them.
         work=f"{OUT}/work/train/tiny-llava-next-vicuna",

@@ -27,8 +27,9 @@ class Job:
 def job(snakemake: Any) -> Iterator[Job]:
     """Run a script's body with all output in the rule's log and exit 1 on an error.
 
-    An InputError is the user's to mend: one line in the log and on the terminal. Anything else is ours: the log gets the
-    traceback, the terminal its last line. A rule that runs a model asks for `gpu` and gets a device before torch starts.
+    An InputError is the user's to mend: one line in the log and on the terminal. Anything else is ours: the log
+    gets the traceback, the terminal its last line. A rule that runs a model asks for `gpu` and gets a device before
+    torch starts.
     """
     from sparsemm.errors import InputError
     from sparsemm.gpu import lease_device
@@ -54,7 +55,19 @@ def job(snakemake: Any) -> Iterator[Job]:
         _stop(str(error), terminal)
     except Exception as error:
         traceback.print_exc()
-        _stop(f"{snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})", terminal, logged=True)
+        _stop(
+            f"{snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})", terminal, logged=True
+        )
+
+
+def image_limits(processor: Any) -> dict[str, Any]:
+    """What bounds an image's size or tiles in this processor, for the record: OCR scores depend on it."""
+    found = {}
+    for key in ("min_pixels", "max_pixels", "size", "image_grid_pinpoints"):
+        value = getattr(processor.image_processor, key, None)
+        if value is not None:
+            found[key] = value if isinstance(value, int | list) else dict(value)
+    return found
 
 
 def _start_torch(device: str, wanted: str, threads: int) -> str:
@@ -66,7 +79,9 @@ def _start_torch(device: str, wanted: str, threads: int) -> str:
     torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
         if wanted == "cuda":
-            raise InputError("device: cuda was asked for but this torch cannot use the GPU; use device: cpu or auto")
+            raise InputError(
+                "device: cuda was asked for but this torch cannot use the GPU; use device: cpu or auto"
+            )
         return "cpu"
     return device
 

@@ -1,6 +1,6 @@
 """Write where the best visual heads, and as many others, look while the model reads a probe image."""
 
-from job import job
+from job import image_limits, job
 
 with job(snakemake) as run:
     from sparsemm.attention_maps import attention_maps, choose_heads
@@ -29,7 +29,7 @@ with job(snakemake) as run:
         model_revision=loaded.revision,
         dataset=settings["probe"]["source"],
         seed=settings["seed"],
-        image_limits=model["image_limits"],
+        image_limits=image_limits(loaded.processor),
         device=run.device,
     )
     write_table(snakemake.output.maps, frame, "attention_maps", metadata)

@@ -1,6 +1,8 @@
 """Score every attention head of one model by what it looks at while the model reads the probe images."""
 
-from job import job
+import shutil
+
+from job import image_limits, job
 
 with job(snakemake) as run:
     from sparsemm.models import load_model
@@ -16,7 +18,7 @@ with job(snakemake) as run:
         model_revision=loaded.revision,
         dataset=settings["probe"]["source"],
         seed=settings["seed"],
-        image_limits=model["image_limits"],
+        image_limits=image_limits(loaded.processor),
         device=run.device,
     )
     scores = score_heads(
@@ -32,3 +34,4 @@ with job(snakemake) as run:
         metadata=metadata,
     )
     scores.save(snakemake.output.scores, samples=snakemake.output.samples)
+    shutil.rmtree(snakemake.params.work, ignore_errors=True)

@@ -3,4 +3,4 @@
 from job import job
 
 with job(snakemake) as run:
-    from sparsemm.embedded.train import train
+    pass

@@ -1,0 +1,41 @@
+"""Answer a benchmark with visual heads, or as many random heads, switched off."""
+
+from job import image_limits, job
+
+with job(snakemake) as run:
+    from sparsemm import parts
+    from sparsemm.benchmarks import get_benchmark
+    from sparsemm.masking import evaluate_masks
+    from sparsemm.models import load_model
+    from sparsemm.results import provenance, write_table
+    from sparsemm.scores import HeadScores
+
+    settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
+    name, masking = snakemake.wildcards.model, settings["masking"]
+    benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked["max_new_tokens"])
+    samples = list(benchmark.load(masking["samples"], settings["seed"]))
+    scores = HeadScores.load(snakemake.input.scores)
+    scores.require_model(name)
+    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    frame = evaluate_masks(
+        loaded,
+        benchmark,
+        samples,
+        scores,
+        fractions=masking["fractions"],
+        seeds=masking["seeds"],
+        batch_size=masking["batch_size"],
+        workdir=snakemake.params.work,
+    )
+    metadata = provenance(
+        {**settings, "model": model, "benchmark": asked},
+        model=name,
+        model_revision=loaded.revision,
+        dataset=benchmark.name,
+        metric=benchmark.metric,
+        seed=settings["seed"],
+        image_limits=image_limits(loaded.processor),
+        device=run.device,
+    )
+    write_table(snakemake.output.masks, frame, "masks", metadata)
+    parts.discard(snakemake.params.work)

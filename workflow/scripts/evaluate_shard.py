@@ -1,0 +1,38 @@
+"""Answer one shard of a benchmark under every policy and budget, from one prefill a sample."""
+
+from job import image_limits, job
+
+with job(snakemake) as run:
+    from sparsemm import parts
+    from sparsemm.benchmarks import get_benchmark
+    from sparsemm.evaluate import evaluate, make_cells
+    from sparsemm.models import load_model, shape
+    from sparsemm.results import provenance, write_table
+    from sparsemm.scores import HeadScores
+
+    settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
+    name, shard = snakemake.wildcards.model, snakemake.params.shard
+    benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked["max_new_tokens"])
+    samples = list(benchmark.load(asked["samples"], settings["seed"], shard=shard, shards=asked["shards"]))
+    scores = HeadScores.load(snakemake.input.scores)
+    scores.require_model(name)
+    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    sizes = shape(loaded.model)
+    scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
+    options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}
+    cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
+    frame = evaluate(
+        loaded, benchmark, samples, cells, batch_size=asked["batch_size"], workdir=snakemake.params.work
+    )
+    metadata = provenance(
+        {**settings, "model": model, "benchmark": asked},
+        model=name,
+        model_revision=loaded.revision,
+        dataset=benchmark.name,
+        metric=benchmark.metric,
+        seed=settings["seed"],
+        image_limits=image_limits(loaded.processor),
+        device=run.device,
+    )
+    write_table(snakemake.output.predictions, frame, "predictions", metadata)
+    parts.discard(snakemake.params.work)
