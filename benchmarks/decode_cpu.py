@@ -72,7 +72,7 @@ def compare(name: str, lengths: torch.Tensor, width: int, group: int, layers: in
     def step_ours() -> None:
         for store in ours:
             store.append(key, value, None)
-            store.attend(query, width**-0.5, None)
+            store.attend(query, width**-0.5)
 
     def step_theirs() -> None:
         for store in theirs:

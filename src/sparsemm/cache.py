@@ -169,7 +169,7 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         valid = valid_tokens(mask, count)
         if self.store is not None:
             self.store.append(key, value, valid)
-            out = self.store.attend(query, scaling, valid)
+            out = self.store.attend(query, scaling)
         elif self.chooser is not None:
             out, _ = sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling)
             reserve = None if self.max_length is None else max(self.max_length - count, 0)

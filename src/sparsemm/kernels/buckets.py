@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What one more call costs, in bytes of keys and values that could be read instead. CPU: measured (see
-# benchmarks/decode_cpu.py). CUDA: five launches of about 5 us at 2 TB/s.
-CALL_BYTES = {"cpu": 150_000, "cuda": 50_000_000}
+# What one more bucket costs, in bytes of keys and values that could be read instead. CPU: six small calls of
+# about 3 us at the 40 GB/s of a core's cache. CUDA: as many launches at 2 TB/s.
+CALL_BYTES = {"cpu": 800_000, "cuda": 50_000_000}
 MAX_DISTINCT = 64  # lengths are rounded up to at most this many values before the cut
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """`count` sequences in a row of the flat storage, `capacity` rows apart, the first at row `base`.
+    """`count` sequences one after another in the flat storage, `capacity` slots each, the first at slot `base`.
 
     `first` counts the sequences before the bucket, `length` is the longest length in it at allocation,
     `uniform` says that all have that length (then no mask is needed).
@@ -56,7 +56,7 @@ def cut(lengths: Sequence[int], counts: Sequence[int], call_tokens: float) -> li
 
 
 def plan(ordered: Sequence[int], reserve: int, token_bytes: int, device: str) -> list[Bucket]:
-    """Buckets for the ascending lengths `ordered`; each sequence has its bucket's length plus `reserve` rows.
+    """Buckets for the ascending lengths `ordered`; each sequence has its bucket's length plus `reserve` slots.
 
     `token_bytes` is the size of one token's key and value; `device` is a torch device type.
     """

@@ -1,8 +1,9 @@
-"""FlatStore: the keys and values of one layer as two flat tensors, one run of rows per (row, KV head).
+"""FlatStore: the keys and values of one layer, one run of columns per (row, KV head).
 
-The sequences, one per (row, KV head), lie in order of length, cut into buckets (buckets.py); each has
-`reserve` spare rows at its end, into which new tokens are written in place. All tensors that hold one number
-a sequence are in natural order: row-major over (row, KV head).
+The sequences, one per (row, KV head), are ordered by length and cut into buckets (buckets.py). In a bucket
+they end at the same column, so that a new token goes to one column for all of them: a strided write in place,
+and the mask in front of the shorter ones never changes. After it come `reserve` spare columns. Keys lie
+channel by channel, which makes one query's scores up to twice as fast on CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 
 from sparsemm.errors import InputError
 from sparsemm.kernels.buckets import plan
-from sparsemm.kernels.torch_decode import attend
+from sparsemm.kernels.torch_decode import attend, key_view, mask_view, value_view
 
 
 class FlatStore:
@@ -23,50 +24,60 @@ class FlatStore:
         self.rows, self.heads = lengths.shape
         self.reserve = reserve
         self.width = like.shape[-1]
-        flat = lengths.flatten()
-        ordered, order = torch.sort(flat, stable=True)
+        self.initial = lengths.flatten()  # [S], S = R * Hkv, row-major as everything per sequence
+        ordered, order = torch.sort(self.initial, stable=True)
         token_bytes = 2 * self.width * like.element_size()
         self.buckets = plan(ordered.tolist(), reserve, token_bytes, like.device.type)
-        counts = torch.tensor([bucket.count for bucket in self.buckets], device=like.device)
-        capacity = torch.tensor([bucket.capacity for bucket in self.buckets], device=like.device)
-        capacity = capacity.repeat_interleave(counts)
-        self.initial = flat
-        self.starts = torch.empty_like(flat)
-        self.starts[order] = capacity.cumsum(0) - capacity
-        self.next = self.starts + flat  # where the next appended token goes
-        total = sum(bucket.capacity * bucket.count for bucket in self.buckets)
-        # Zeros, not empty: rows that are masked still meet a weight of 0, and 0 * NaN is NaN.
-        self.keys = like.new_zeros(total, self.width)
-        self.values = like.new_zeros(total, self.width)
-        self.bias = like.new_full((total,), float("-inf"))  # 0 where a token is
-        natural = torch.arange(flat.shape[0], device=like.device)
-        self.order: torch.Tensor | None = None  # None: storage order is natural order
+        self.order: torch.Tensor | None = None  # sequence at each place of the storage; None: as they come
         self.inverse: torch.Tensor | None = None
-        if not bool((order == natural).all()):
+        places = torch.arange(len(order), device=like.device)
+        if len(self.buckets) > 1:
             self.order, self.inverse = order, torch.empty_like(order)
-            self.inverse[order] = natural
-        self.grown = 0  # tokens appended, pads counted: the same for every sequence
-        self.uneven = False  # whether pads made sequences of one length differ
+            self.inverse[order] = places
+            places = self.inverse
+        self.starts = (
+            self._ends(like.device)[places] - self.initial
+        )  # [S] slot of each sequence's first token
+        slots = sum(bucket.capacity * bucket.count for bucket in self.buckets)
+        # Zeros, not empty: what is masked still meets a weight of 0, and 0 * NaN is NaN.
+        self.keys = like.new_zeros(slots * self.width)
+        self.values = like.new_zeros(slots * self.width)
+        self.bias = like.new_zeros(slots)  # -inf in front of a sequence and on pads
+        self.grown = 0  # columns appended, pads counted
+        self.padded: torch.Tensor | None = None  # int64 [R] pads among the appended; None when there are none
+
+    def _ends(self, device: torch.device) -> torch.Tensor:
+        """Slot after the last kept token of each place of the storage, int64 [S]."""
+        ends = [torch.arange(b.count, device=device) * b.capacity + b.base + b.length for b in self.buckets]
+        return torch.cat(ends) if ends else torch.zeros(0, dtype=torch.int64, device=device)
 
     @property
     def lengths(self) -> torch.Tensor:
         """Tokens held now, int64 [R, Hkv]."""
-        return (self.next - self.starts).view(self.rows, self.heads)
+        held = self.initial.view(self.rows, self.heads) + self.grown
+        return held if self.padded is None else held - self.padded[:, None]
 
     @property
     def reserved_bytes(self) -> int:
         """Bytes allocated: tokens, room to append, padding inside buckets, and the mask."""
         return sum(t.numel() * t.element_size() for t in (self.keys, self.values, self.bias))
 
-    def fill(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def fill(self, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         """Write the first tokens of all sequences [sum(lengths), D], sequence after sequence."""
-        at = positions(self.starts, self.initial)
-        self.keys[at] = keys
-        self.values[at] = values
-        self.bias[at] = 0.0
+        at = slots_of(self.starts, self.initial)
+        self.values.view(-1, self.width)[at] = values
+        turned = torch.zeros_like(self.values).view(-1, self.width)
+        turned[at] = keys
+        self.bias.fill_(float("-inf"))
+        self.bias[at] = 0.0 if bias is None else bias
+        for bucket in self.buckets:
+            key_view(self.keys, self.width, bucket, 0, bucket.length).copy_(
+                value_view(turned, self.width, bucket, 0, bucket.length).transpose(1, 2)
+            )
+            mask_view(self.bias, bucket, bucket.length, self.reserve).zero_()
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
-        """Write new tokens [R, Hkv, q, D] in place; pads (valid bool [R, q] False) take no row.
+        """Write new tokens [R, Hkv, q, D] in place; pads (valid bool [R, q] False) are masked.
 
         Raises InputError, before anything is written, when the rows do not fit the store or have no room.
         """
@@ -81,76 +92,84 @@ class FlatStore:
                 f"the ragged cache has room for {self.reserve} new tokens, {self.grown + count} are needed; "
                 "reserve more (max_new_tokens and the tokens of later turns)"
             )
-        if count == 1 and valid is None:
-            self.keys.index_copy_(0, self.next, key.reshape(rows * heads, width))
-            self.values.index_copy_(0, self.next, value.reshape(rows * heads, width))
-            self.bias.index_fill_(0, self.next, 0.0)
-            self.next += 1
-        else:
-            real = key.new_ones(rows, count, dtype=torch.bool) if valid is None else valid
-            real = real[:, None].expand(rows, heads, count)
-            at = (self.next.view(rows, heads, 1) + real.cumsum(-1) - 1)[real]
-            self.keys[at] = key[real]
-            self.values[at] = value[real]
-            self.bias[at] = 0.0
-            self.next += real.sum(-1).flatten()
-            self.uneven = self.uneven or valid is not None
+        key, value = self._ordered(key.flatten(0, 1)), self._ordered(value.flatten(0, 1))  # [S, q, D]
+        for bucket in self.buckets:
+            part, column = slice(bucket.first, bucket.first + bucket.count), bucket.length + self.grown
+            key_view(self.keys, width, bucket, column, count).copy_(key[part].transpose(1, 2))
+            value_view(self.values, width, bucket, column, count).copy_(value[part])
+        if valid is not None:
+            bias = self.bias.new_zeros(rows, count).masked_fill(~valid, float("-inf"))
+            bias = self._ordered(bias.repeat_interleave(heads, 0))
+            for bucket in self.buckets:
+                part, column = slice(bucket.first, bucket.first + bucket.count), bucket.length + self.grown
+                mask_view(self.bias, bucket, column, count).copy_(bias[part])
+            pads = (~valid).sum(-1)
+            self.padded = pads if self.padded is None else self.padded + pads
         self.grown += count
 
-    def attend(self, query: torch.Tensor, scaling: float, valid: torch.Tensor | None) -> torch.Tensor:
+    def attend(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attention of the tokens just appended: query [R, Hq, q, D] -> [R, q, Hq, D].
 
         The query heads of a KV head are the rows of one matrix, so its keys are read once for all of them.
         """
         rows, query_heads, count, width = query.shape
-        sequences, group = rows * self.heads, query_heads // self.heads
-        q = (query * scaling).reshape(sequences, group * count, width)
-        limits = None
-        if count > 1 or valid is not None:  # causal among the new tokens
-            real = query.new_ones(rows, count, dtype=torch.int64) if valid is None else valid.long()
-            before = self.lengths - real.sum(-1, keepdim=True)  # [R, Hkv]
-            limits = before[:, :, None, None] + real.cumsum(-1)[:, None, None]
-            limits = limits.expand(rows, self.heads, group, count).reshape(sequences, group * count)
-        if self.order is not None:
-            q = q.index_select(0, self.order)
-            limits = None if limits is None else limits.index_select(0, self.order)
+        q = self._ordered(query.reshape(rows * self.heads, -1, width))  # [S, group * q, D]
         out = attend(
             q,
             self.keys,
             self.values,
             self.bias,
             self.buckets,
+            scaling=scaling,
             grown=self.grown,
-            masked=self.uneven,
-            limits=limits,
+            fresh=count,
+            masked=self.padded is not None,
         )
         if self.inverse is not None:
             out = out.index_select(0, self.inverse)
         return out.view(rows, query_heads, count, width).transpose(1, 2)
 
+    def _ordered(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sequences [S, ...] in the storage's order."""
+        return tensor if self.order is None else tensor.index_select(0, self.order)
+
     @classmethod
     def combine(cls, parts: Sequence[tuple[FlatStore, torch.Tensor | None]], reserve: int) -> FlatStore:
         """A new store with the given rows (int64 indexes, None for all) of several stores, copied once."""
-        lengths, starts = [], []
+        lengths, sources, padded = [], [], []
         for store, rows in parts:
-            first = store.starts.view(store.rows, store.heads)
-            lengths.append(store.lengths if rows is None else store.lengths[rows])
-            starts.append(first if rows is None else first[rows])
-        made = cls(torch.cat(lengths), reserve, parts[0][0].keys)
-        at = positions(made.starts, made.initial)
-        done = 0
-        for (store, _), length, start in zip(parts, lengths, starts):
-            source = positions(start.flatten(), length.flatten())
-            target = at[done : done + source.shape[0]]
-            made.keys[target] = store.keys[source]
-            made.values[target] = store.values[source]
-            done += source.shape[0]
-        made.bias[at] = 0.0
+            held = (store.initial + store.grown).view(store.rows, store.heads)  # pads counted: one run each
+            starts = store.starts.view(store.rows, store.heads)
+            pads = held.new_zeros(store.rows) if store.padded is None else store.padded
+            if rows is not None:
+                held, starts, pads = held[rows], starts[rows], pads[rows]
+            lengths.append(held)
+            sources.append(slots_of(starts.flatten(), held.flatten()))
+            padded.append(pads)
+        stores = [store for store, _ in parts]
+        made = cls(torch.cat(lengths), reserve, stores[0].values.view(-1, stores[0].width))
+        made.fill(
+            torch.cat([store._turned_keys()[at] for store, at in zip(stores, sources)]),
+            torch.cat([store.values.view(-1, store.width)[at] for store, at in zip(stores, sources)]),
+            torch.cat([store.bias[at] for store, at in zip(stores, sources)]),
+        )
+        if any(store.padded is not None for store in stores):
+            made.padded = torch.cat(padded)
         return made
 
+    def _turned_keys(self) -> torch.Tensor:
+        """The keys token by token, [slots, D], a copy."""
+        turned = torch.zeros_like(self.keys)
+        for bucket in self.buckets:
+            length = bucket.length + self.grown
+            value_view(turned, self.width, bucket, 0, length).copy_(
+                key_view(self.keys, self.width, bucket, 0, length).transpose(1, 2)
+            )
+        return turned.view(-1, self.width)
 
-def positions(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Rows of all tokens of all sequences, sequence by sequence: int64 [sum(lengths)]."""
+
+def slots_of(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Slots of all tokens of all sequences, sequence after sequence: int64 [sum(lengths)]."""
     ends = lengths.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
     rank = torch.arange(total, device=starts.device)
