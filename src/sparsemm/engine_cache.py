@@ -1,0 +1,166 @@
+"""The engine's cache: one prompt's K and V stored once, any number of decoded rows that each see a part of it.
+
+A row is one policy's cache of one sample. Packing every row's kept tokens apart would store (and read, at every
+step) most tokens of a prompt dozens of times; here a row is a mask over its sample's shared K and V, plus its own
+new tokens. Dropped positions are at -inf before the softmax, which is what attention over the packed cache equals.
+Only evaluation works like this: it wants answers. `compress` and the efficiency runs hold really packed caches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from sparsemm.cache import OWNER
+
+_BLOCK = 16  # columns for new tokens that storage starts with; they double when full
+
+
+@dataclass
+class Prompt:
+    """One sample's K and V in one layer and what its rows may not see; its rows are [start, stop) of the batch.
+
+    After the prompt's T positions come ``room`` columns, zero in K and V and dropped for all rows: there the scores
+    of a row's own new tokens are written, so that prompt and new tokens share one softmax without a copy.
+    """
+
+    key: torch.Tensor  # [Hkv, D, T + room] so that scores are one plain batched product
+    value: torch.Tensor  # [Hkv, T + room, D]
+    dropped: torch.Tensor  # bool [Hkv, C, T + room], C rows
+    start: int
+    stop: int
+    room: int = 0
+
+    def widen(self, room: int) -> None:
+        """Make room for this many new tokens in all."""
+        more = room - self.room
+        if more > 0:
+            self.key = functional.pad(self.key, (0, more))
+            self.value = functional.pad(self.value, (0, 0, 0, more))
+            self.dropped = functional.pad(self.dropped, (0, more), value=True)
+            self.room = room
+
+
+@dataclass
+class _Fresh:
+    """Row-wise storage of decoded tokens, [R, Hkv, room, D], grown by doubling."""
+
+    key: torch.Tensor
+    value: torch.Tensor
+    used: int = 0
+
+    def append(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        if self.used == self.key.shape[2]:
+            self.key = torch.cat([self.key, torch.empty_like(self.key)], 2)
+            self.value = torch.cat([self.value, torch.empty_like(self.value)], 2)
+        self.key[:, :, self.used] = key[:, :, 0]
+        self.value[:, :, self.used] = value[:, :, 0]
+        self.used += 1
+
+
+class EngineLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """One layer's prompts and rows; the attention function hands it every row's newest token at once."""
+
+    is_compileable = False
+    is_sliding = False
+
+    def __init__(self, prompts: list[Prompt]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.prompts = prompts
+        self.fresh: _Fresh | None = None
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to reserve before the first token."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mark the new keys, so that the attention function hands them to `attend`."""
+        setattr(key_states, OWNER, self)
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Rows have unequal lengths and need no mask; one query has none to make."""
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Not one number for all rows: positions are always given explicitly."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """No limit."""
+        return -1
+
+    def attend(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        scaling: float,
+        dropout: float = 0.0,
+    ) -> torch.Tensor:
+        """Append one token a row, [R, Hkv, 1, D], and attend, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
+        assert query.shape[2] == 1, "the engine decodes one token a row and step"
+        if self.fresh is None:
+            shape = (*key.shape[:2], _BLOCK, key.shape[3])
+            self.fresh = _Fresh(key.new_empty(shape), value.new_empty(shape))
+        self.fresh.append(key, value)
+        return self.decode(query, scaling)
+
+    def decode(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
+        """Attention of every row's newest token, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
+        assert self.fresh is not None
+        rows, heads, _, dim = query.shape
+        used, room, kv_heads = self.fresh.used, self.fresh.key.shape[2], self.fresh.key.shape[1]
+        grouped = (query * scaling).view(rows, kv_heads, heads // kv_heads, dim)  # [R, Hkv, G, D]
+        own = grouped @ self.fresh.key[:, :, :used].transpose(2, 3)  # [R, Hkv, G, n]
+        out = torch.empty_like(grouped)
+        for prompt in self.prompts:
+            prompt.widen(room)
+            part = slice(prompt.start, prompt.stop)
+            count, length = prompt.stop - prompt.start, prompt.key.shape[2]
+            new = slice(length - room, length - room + used)
+            folded = grouped[part].transpose(0, 1).reshape(kv_heads, -1, dim)  # [Hkv, C * G, D]
+            scores = torch.bmm(folded, prompt.key).view(kv_heads, count, -1, length)
+            scores.masked_fill_(prompt.dropped[:, :, None], float("-inf"))
+            scores[..., new] = own[part].transpose(0, 1)
+            weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+            seen = torch.bmm(weights.view(kv_heads, -1, length), prompt.value)
+            out[part] = seen.view(kv_heads, count, -1, dim).transpose(0, 1)
+            own[part] = weights[..., new].transpose(0, 1)
+        out += own @ self.fresh.value[:, :, :used]
+        return out.view(rows, 1, heads, dim)
+
+    def keep_rows(self, rows: torch.Tensor) -> None:
+        """Go on with the rows whose (ascending) numbers are given; a sample without rows frees its K and V."""
+        if self.fresh is not None:
+            self.fresh = _Fresh(self.fresh.key[rows], self.fresh.value[rows], self.fresh.used)
+        left: list[Prompt] = []
+        start = 0
+        for prompt in self.prompts:
+            mine = rows[(rows >= prompt.start) & (rows < prompt.stop)] - prompt.start
+            if len(mine):
+                same = len(mine) == prompt.stop - prompt.start
+                dropped = prompt.dropped if same else prompt.dropped[:, mine]
+                left.append(replace(prompt, dropped=dropped, start=start, stop=start + len(mine)))
+                start += len(mine)
+        self.prompts = left
+
+
+class EngineCache(Cache):
+    """EngineLayers with one common set of rows."""
+
+    def __init__(self, layers: list[EngineLayer]) -> None:
+        super().__init__(layers=list(layers))
+        self.engine_layers = layers
+
+    def keep_rows(self, rows: torch.Tensor) -> None:
+        """Go on with the rows whose (ascending) numbers are given, in every layer."""
+        for layer in self.engine_layers:
+            layer.keep_rows(rows)
