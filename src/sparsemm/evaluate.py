@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from sparsemm.benchmarks.base import Benchmark, Sample
 from sparsemm.engine import EngineOutput, run_cells

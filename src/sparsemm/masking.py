@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from sparsemm.benchmarks.base import Benchmark, Sample
 from sparsemm.compress import mask_heads

@@ -53,7 +53,7 @@ class Benchmark(Protocol):
 
 
 def shard_indices(count: int, shard: int, shards: int) -> range:
-    """The sample indices of shard ``shard`` (0-based) of ``shards``: contiguous, disjoint, of sizes that differ by <= 1.
+    """Sample indices of shard ``shard`` (0-based) of ``shards``: contiguous, sizes that differ by one at most.
 
     Raises:
         InputError: when the shard is not one of them, or the count is not positive.
