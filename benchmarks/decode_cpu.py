@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from sparsemm.kernels.storage import FlatStore
 
-STEPS = 16
+NEW_TOKENS = 100  # room that both caches reserve; a full one starts again
 
 
 class DenseStore:
@@ -27,9 +27,11 @@ class DenseStore:
     def __init__(self, rows: int, heads: int, length: int, reserve: int, width: int) -> None:
         self.key = torch.randn(rows, heads, length + reserve, width)
         self.value = torch.randn(rows, heads, length + reserve, width)
-        self.length = length
+        self.start = self.length = length
 
     def step(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if self.length == self.key.shape[2]:
+            self.length = self.start
         self.key[:, :, self.length] = key[:, :, 0]
         self.value[:, :, self.length] = value[:, :, 0]
         self.length += 1
@@ -41,7 +43,7 @@ class DenseStore:
 
 def ragged(lengths: torch.Tensor, width: int) -> FlatStore:
     """A filled store with the given lengths [R, Hkv]."""
-    store = FlatStore(lengths, STEPS * 64, torch.empty(0, width))
+    store = FlatStore(lengths, NEW_TOKENS, torch.empty(0, width))
     total = int(lengths.sum())
     store.fill(torch.randn(total, width), torch.randn(total, width))
     return store
@@ -65,12 +67,13 @@ def compare(name: str, lengths: torch.Tensor, width: int, group: int, layers: in
     rows, heads = lengths.shape
     mean = int(lengths.float().mean().round())
     ours = [ragged(lengths, width) for _ in range(layers)]
-    theirs = [DenseStore(rows, heads, mean, STEPS * 64, width) for _ in range(layers)]
+    theirs = [DenseStore(rows, heads, mean, NEW_TOKENS, width) for _ in range(layers)]
     query = torch.randn(rows, heads * group, 1, width)
     key, value = torch.randn(2, rows, heads, 1, width)
 
     def step_ours() -> None:
         for store in ours:
+            store.grown %= NEW_TOKENS
             store.append(key, value, None)
             store.attend(query, width**-0.5)
 
