@@ -17,6 +17,7 @@ from sparsemm.kernels.storage import FlatStore
 
 # Set on the key tensor that `update` returns: so the attention function finds the layer it belongs to.
 OWNER = "sparsemm_owner"
+_VALID = "sparsemm_valid"
 
 # chooser(query [B, Hq, T, D], key [B, Hkv, T, D], valid bool [B, T] or None, scaling) -> bool [B, Hkv, T]
 Chooser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, float], torch.Tensor]
@@ -29,8 +30,12 @@ def valid_tokens(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
     """
     if mask is None:
         return None
-    valid = mask[:, 0, -1, -count:]
-    return None if bool(valid.all()) else valid
+    known: tuple[torch.Tensor | None] | None = getattr(mask, _VALID, None)
+    if known is None:  # all layers of a step get the same mask: look into it once
+        valid = mask[:, 0, -1, -count:]
+        known = (None if bool(valid.all()) else valid,)
+        setattr(mask, _VALID, known)
+    return known[0]
 
 
 class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]

@@ -81,8 +81,9 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32")
             "copy the checkpoint again"
         )
     processor = load_processor(folder, family)
-    model.eval()  # type: ignore[no-untyped-call]
-    return Loaded(model.to(target), processor, family.name, folder.resolve().name, _revision(files))
+    placed: Any = model  # `to` is wrapped in transformers and has lost its signature
+    placed.eval().to(target)
+    return Loaded(model, processor, family.name, folder.resolve().name, _revision(files))
 
 
 def load_processor(path: str | Path, family: Family | None = None) -> Any:
