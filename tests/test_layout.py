@@ -12,12 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny import PATCH, TILE, config, model, processor
 from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from sparsemm.errors import InputError
 from sparsemm.layout import LlavaNextLayout, make_layout
+
+from tiny import PATCH, TILE, config, model, processor
 
 PINPOINTS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]  # the shapes of the real model's list
 SIZES = [

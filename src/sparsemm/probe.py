@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 from PIL import Image
-from sparsemm.results import read_table, write_table
 
 from sparsemm.errors import InputError
 from sparsemm.layout import check_box, check_image_size
+from sparsemm.results import read_table, write_table
 
 Box = tuple[float, float, float, float]
 

@@ -1,0 +1,240 @@
+"""Visual scores of attention heads, from generation over probe images (paper, section 3.2, Algorithm 1).
+
+The model is asked to read a probe image. Each generated token that stands in exactly one ground-truth
+word is matched to that word's box, the box to the image tokens I that cover it; every query head whose
+attention row behind the token peaks inside I earns 1 / |I|. A head's score is its share of all that was
+earned. (The released code means over images what the paper means over tokens; normalised, sums are both.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers.modeling_utils import PreTrainedModel
+
+from sparsemm.errors import InputError
+from sparsemm.layout import CONVENTIONS, make_layout
+from sparsemm.models import build_inputs, shape
+from sparsemm.probe import ProbeImage, check_probe, png_bytes
+from sparsemm.recording import ArgmaxRecorder, generate_greedily, recording
+from sparsemm.results import read_metadata, read_table, write_table
+from sparsemm.score_files import HeadSamples, samples_frame, samples_from_frame
+from sparsemm.scores import HeadScores
+
+READ_PROMPT = "Provide all the OCR results of this image."
+Matcher = Callable[[Sequence[str], Sequence[str]], list[int | None]]
+
+
+def match_released(tokens: Sequence[str], words: Sequence[str]) -> list[int | None]:
+    """The released rule: a token belongs to the word that contains it, if exactly one word does."""
+    matches: list[int | None] = []
+    for token in tokens:
+        text = token.strip()
+        found = [index for index, word in enumerate(words) if text and text in word]
+        matches.append(found[0] if len(found) == 1 else None)
+    return matches
+
+
+MATCHERS: dict[str, Matcher] = {"released": match_released}
+
+
+def score_heads(
+    model: PreTrainedModel,
+    processor: Any,
+    probe: Sequence[ProbeImage],
+    *,
+    prompt: str = READ_PROMPT,
+    max_new_tokens: int = 1024,
+    batch_size: int = 8,
+    convention: str = "released",
+    matching: str = "released",
+    workdir: str | Path | None = None,
+    progress: bool = True,
+    seed: int = 0,
+    metadata: dict[str, Any] | None = None,
+) -> HeadScores:
+    """Visual scores of every query head of ``model`` on ``probe``, with bootstrap intervals over the images.
+
+    Args:
+        convention: which image tokens can be hit: ``released`` (high-res only) or ``all``.
+        matching: the rule that matches tokens to words, a key of ``MATCHERS``.
+        workdir: finished batches are kept there and found again by the next call with the same model,
+            probe and settings; others in it are replaced. None: nothing is kept.
+        progress: show a bar on stderr.
+        seed: of the bootstrap; generation is greedy.
+        metadata: goes into the scores as it is.
+
+    Raises:
+        InputError: bad probe or setting; no generated token matched any word; no head ever hit.
+    """
+    samples = score_samples(
+        model,
+        processor,
+        probe,
+        prompt=prompt,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        convention=convention,
+        matching=matching,
+        workdir=workdir,
+        progress=progress,
+    )
+    if not samples.matched.any():
+        raise InputError(
+            f"scoring: no generated token matches a word of the {len(probe)} probe images; "
+            "check that the model reads them and that scoring.max_new_tokens is large enough"
+        )
+    made = {
+        "prompt": prompt,
+        "max_new_tokens": max_new_tokens,
+        "convention": convention,
+        "matching": matching,
+    }
+    heads = shape(model).num_kv_heads
+    return HeadScores.from_samples(samples, num_kv_heads=heads, metadata=made | (metadata or {}), seed=seed)
+
+
+def per_token_mean(samples: HeadSamples) -> HeadSamples:
+    """The same images, each weighed alike whatever its number of matched tokens (weights per token)."""
+    return replace(samples, weights=samples.weights / np.maximum(samples.matched, 1)[:, None, None])
+
+
+def score_samples(
+    model: PreTrainedModel,
+    processor: Any,
+    probe: Sequence[ProbeImage],
+    *,
+    prompt: str = READ_PROMPT,
+    max_new_tokens: int = 1024,
+    batch_size: int = 8,
+    convention: str = "released",
+    matching: str = "released",
+    workdir: str | Path | None = None,
+    progress: bool = True,
+) -> HeadSamples:
+    """Hits, weights and matched tokens of each probe image; arguments and errors as in ``score_heads``."""
+    check_probe(probe)
+    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise InputError(f"scoring.{name}: {value} is below 1; give at least 1")
+    if convention not in CONVENTIONS:
+        raise InputError(f"scoring.convention: {convention!r} is unknown; use {' or '.join(CONVENTIONS)}")
+    if matching not in MATCHERS:
+        raise InputError(f"scoring.matching: {matching!r} is unknown; use {' or '.join(MATCHERS)}")
+    if len({item.id for item in probe}) < len(probe):
+        raise InputError("probe: two images have the same id; give every image its own")
+    settings = [prompt, max_new_tokens, batch_size, convention, matching]
+    heads = (shape(model).num_layers, shape(model).num_heads)
+    base = "" if workdir is None else _model_digest(model) + json.dumps(settings)
+    done = []
+    with tqdm(total=len(probe), unit="image", desc="score", file=sys.stderr, disable=not progress) as bar:
+        for start in range(0, len(probe), batch_size):
+            batch = probe[start : start + batch_size]
+            path = None if workdir is None else Path(workdir) / f"batch-{start // batch_size:05d}.parquet"
+            key = "" if path is None else _batch_digest(base, batch)
+            found = None if path is None else _load_batch(path, key, batch, heads)
+            if found is None:
+                found = _score_batch(model, processor, batch, prompt, max_new_tokens, convention, matching)
+                if path is not None:
+                    write_table(path, samples_frame(found), "score_samples", {"fingerprint": key})
+            done.append(found)
+            bar.update(len(batch))
+    names = np.array([name for part in done for name in part.image_ids], dtype=object)
+    order = np.argsort(names)  # the order of the result file, so that a resampled image is the same one there
+    return HeadSamples(
+        tuple(names[order].tolist()),
+        np.concatenate([part.hits for part in done])[order],
+        np.concatenate([part.weights for part in done])[order],
+        np.concatenate([part.matched for part in done])[order],
+    )
+
+
+def _score_batch(
+    model: PreTrainedModel,
+    processor: Any,
+    batch: Sequence[ProbeImage],
+    prompt: str,
+    max_new_tokens: int,
+    convention: str,
+    matching: str,
+) -> HeadSamples:
+    """One recorded generation of a left-padded batch."""
+    inputs = build_inputs(processor, [p.image for p in batch], [prompt] * len(batch), model.device)
+    size = shape(model)
+    recorder = ArgmaxRecorder(size.num_layers)
+    with recording(model, recorder):
+        answers = generate_greedily(model, processor.tokenizer, inputs, max_new_tokens)
+    peaks = recorder.positions()  # [B, S, L, Hq]
+    hits = np.zeros((len(batch), size.num_layers, size.num_heads), dtype=np.int64)
+    weights = np.zeros(hits.shape, dtype=np.float64)
+    matched = np.zeros(len(batch), dtype=np.int64)
+    ids = inputs["input_ids"].cpu()
+    for row, (item, answer) in enumerate(zip(batch, answers, strict=True)):
+        words = MATCHERS[matching](token_texts(processor.tokenizer, answer), item.words)
+        pairs = [(step, word) for step, word in enumerate(words) if word is not None]
+        matched[row] = len(pairs)
+        if pairs:
+            layout = make_layout(processor, (item.image.height, item.image.width))
+            at = layout.positions(ids[row], size.image_token_id)
+            members, sizes = _members(layout, at, item, convention, ids.shape[1] + len(answer))
+            steps, which = (np.array(side) for side in zip(*pairs, strict=True))
+            inside = members[which[:, None, None], peaks[row, steps]]  # [N, L, Hq]
+            hits[row] = inside.sum(axis=0)
+            weights[row] = (inside / np.maximum(sizes[which], 1)[:, None, None]).sum(axis=0)
+    return HeadSamples(tuple(p.id for p in batch), hits, weights, matched)
+
+
+def _members(
+    layout: Any, positions: npt.NDArray[np.int64], item: ProbeImage, convention: str, length: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which prompt positions cover each word, bool [words, length], and how many, |I| [words]."""
+    members = np.zeros((len(item.words), length), dtype=bool)
+    for index, box in enumerate(item.boxes):
+        members[index, positions[layout.tokens(box, convention)]] = True
+    return members, members.sum(axis=1)
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Each token decoded alone."""
+    texts = {token: str(tokenizer.decode([token])) for token in set(ids)}
+    return [texts[token] for token in ids]
+
+
+def _model_digest(model: PreTrainedModel) -> str:
+    """Tells models apart without reading all of a 7B: config, device, and the head of every parameter."""
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    digest.update(str(model.device.type).encode())
+    for name, tensor in model.named_parameters():
+        few = tensor.detach().flatten()[:16].float().cpu().numpy().tobytes()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + few)
+    return digest.hexdigest()
+
+
+def _batch_digest(base: str, batch: Sequence[ProbeImage]) -> str:
+    digest = hashlib.sha256(base.encode())
+    for item in batch:
+        digest.update(json.dumps([item.id, item.words, item.boxes]).encode() + png_bytes(item.image))
+    return digest.hexdigest()
+
+
+def _load_batch(
+    path: Path, key: str, batch: Sequence[ProbeImage], heads: tuple[int, int]
+) -> HeadSamples | None:
+    """The finished batch, or None where there is none, it is damaged, or it is of other inputs."""
+    try:
+        if not path.exists() or read_metadata(path).get("fingerprint") != key:
+            return None
+        found = samples_from_frame(read_table(path, "score_samples"), path)
+    except InputError:
+        return None
+    whole = set(found.image_ids) == {p.id for p in batch} and found.hits.shape[1:] == heads
+    return found if whole else None

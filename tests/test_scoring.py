@@ -1,0 +1,330 @@
+"""Visual scores against a plain eager reference, the matching rule, and resuming after a kill."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sparsemm.scoring as scoring
+from sparsemm.attention import switched
+from sparsemm.errors import InputError
+from sparsemm.layout import LlavaNextLayout
+from sparsemm.models import build_inputs
+from sparsemm.probe import ProbeImage
+from sparsemm.recording import ArgmaxRecorder, generate_greedily, recording
+from sparsemm.scoring import (
+    READ_PROMPT,
+    match_released,
+    per_token_mean,
+    score_heads,
+    score_samples,
+    token_texts,
+)
+
+from tiny import image, model, processor
+
+SIZES = [(60, 40), (20, 64), (64, 64), (33, 50), (128, 96)]  # prompts of unequal length: padded batches
+NEW = 12
+
+
+def answers_of(variant: str, images: list[Any], new: int = NEW) -> list[list[int]]:
+    inputs = build_inputs(processor(), images, [READ_PROMPT] * len(images), "cpu")
+    return generate_greedily(model(variant), processor().tokenizer, inputs, new)
+
+
+def make_probe(variant: str) -> list[ProbeImage]:
+    """Images whose words hold just what this random model says, a character of its answer in one word each."""
+    probe = []
+    for index, (width, height) in enumerate(SIZES):
+        picture = image(width, height, seed=index)
+        said = token_texts(processor().tokenizer, answers_of(variant, [picture])[0])
+        letters = sorted({text.strip() for text in said} - {""})
+        words = [
+            "".join(letters[k::3]) + "\u00e9" for k in range(3)
+        ]  # a letter that no token has: never empty
+        boxes = [
+            (0, 0, width // 2, height),
+            (width // 3, 0, width, height // 2),
+            (0, height / 3, width, height),
+        ]
+        probe.append(ProbeImage(f"{index:03d}", picture, words, [tuple(map(float, b)) for b in boxes]))  # type: ignore[misc]
+    return probe
+
+
+@contextmanager
+def ends_with(variant: str, token: int | None) -> Iterator[None]:
+    """The tiny model with an end token."""
+    config = model(variant).generation_config
+    before, config.eos_token_id = config.eos_token_id, token
+    try:
+        yield
+    finally:
+        config.eos_token_id = before
+
+
+def reference(variant: str, probe: list[ProbeImage], convention: str, end: int | None = None) -> Any:
+    """Hits and weights by eager attention, one image at a time, written as in the paper: no batch, no recorder."""
+    made, tokenizer = model(variant), processor().tokenizer
+    hits = np.zeros((len(probe), 3, 6), dtype=np.int64)
+    weights = np.zeros((len(probe), 3, 6))
+    matched = np.zeros(len(probe), dtype=np.int64)
+    for n, item in enumerate(probe):
+        inputs = build_inputs(processor(), [item.image], [READ_PROMPT], "cpu")
+        with switched(made, "eager"), ends_with(variant, end):
+            out = made.generate(
+                **inputs,
+                max_new_tokens=NEW,
+                do_sample=False,
+                output_attentions=True,
+                return_dict_in_generate=True,
+            )
+        ids = inputs["input_ids"][0]
+        positions = torch.nonzero(ids == made.config.image_token_id).flatten().tolist()
+        layout = LlavaNextLayout(made.config, (item.image.height, item.image.width))
+        for step, token in enumerate(out.sequences[0, len(ids) :].tolist()):
+            if token == end:
+                break
+            text = tokenizer.decode([token]).strip()
+            found = [box for word, box in zip(item.words, item.boxes) if text and text in word]
+            if len(found) != 1:
+                continue
+            matched[n] += 1
+            covered = {positions[t] for t in layout.tokens(found[0], convention)}
+            for layer, rows in enumerate(out.attentions[step]):
+                for head in range(6):
+                    if int(rows[0, head, -1].argmax()) in covered:
+                        hits[n, layer, head] += 1
+                        weights[n, layer, head] += 1 / len(covered)
+    return hits, weights, matched
+
+
+@pytest.mark.parametrize("convention", ["released", "all"])
+def test_equals_eager_output_attentions(variant: str, convention: str) -> None:
+    probe = make_probe(variant)
+    hits, weights, matched = reference(variant, probe, convention)
+    assert hits.sum() > 20, "the reference must see something"
+    samples = score_samples(
+        model(variant),
+        processor(),
+        probe,
+        max_new_tokens=NEW,
+        batch_size=3,
+        convention=convention,
+        progress=False,
+    )
+    assert samples.image_ids == tuple(p.id for p in probe)
+    assert samples.matched.tolist() == matched.tolist()
+    assert np.array_equal(samples.hits, hits)
+    assert np.allclose(samples.weights, weights, rtol=1e-12)
+
+
+def test_nothing_at_or_after_the_end_token_counts(variant: str) -> None:
+    probe = make_probe(variant)
+    said = [answers_of(variant, [p.image])[0] for p in probe]
+    end = next(t for row in said for t in row[2:-2] if any(t not in other for other in said))
+    hits, _, matched = reference(variant, probe, "all", end)
+    with ends_with(variant, end):
+        lengths = [len(row) for row in answers_of(variant, [p.image for p in probe])]
+        assert len(set(lengths)) > 1, "some rows must end before others"
+        samples = score_samples(
+            model(variant), processor(), probe, max_new_tokens=NEW, convention="all", progress=False
+        )
+    assert samples.matched.tolist() == matched.tolist()
+    assert np.array_equal(samples.hits, hits)
+
+
+def test_recording_changes_no_token_and_restores_the_model(variant: str) -> None:
+    made = model(variant)
+    pictures = [image(*size, seed=i) for i, size in enumerate(SIZES)]
+    plain = answers_of(variant, pictures)
+    before = made.config.text_config._attn_implementation
+    recorder = ArgmaxRecorder(3)
+    with recording(made, recorder):
+        assert answers_of(variant, pictures) == plain
+    assert recorder.positions().shape == (len(SIZES), NEW, 3, 6)
+    with pytest.raises(RuntimeError, match="stop"), recording(made, recorder):
+        raise RuntimeError("stop")
+    assert made.config.text_config._attn_implementation == before
+    assert not any("recorder" in name for m in made.modules() for name in vars(m))
+    assert answers_of(variant, pictures) == plain
+
+
+def test_scores_sum_to_one_and_know_how_they_were_made(variant: str) -> None:
+    probe = make_probe(variant)
+    scores = score_heads(
+        model(variant),
+        processor(),
+        probe,
+        max_new_tokens=NEW,
+        convention="all",
+        progress=False,
+        metadata={"model": "tiny"},
+    )
+    assert scores.values.shape == (3, 6)
+    assert scores.values.sum() == pytest.approx(1.0)
+    assert scores.samples is not None
+    assert scores.hits is not None
+    assert scores.matched == scores.samples.matched.sum() > 0
+    assert scores.metadata == {
+        "prompt": READ_PROMPT,
+        "max_new_tokens": NEW,
+        "convention": "all",
+        "matching": "released",
+        "model": "tiny",
+    }
+    total = scores.samples.weights.sum(axis=0)
+    assert np.allclose(scores.values, total / total.sum())
+    assert scores.ci_low is not None
+    assert scores.ci_high is not None
+    assert (scores.ci_low <= scores.values + 1e-9).all()
+    assert (scores.values <= scores.ci_high + 1e-9).all()
+    alike = per_token_mean(scores.samples)
+    assert np.allclose(alike.weights * scores.samples.matched[:, None, None], scores.samples.weights)
+
+
+def test_released_rule() -> None:
+    words = ["ABC", "BCD", "X Y"]
+    tokens = ["A", " D", "B", "", " ", "\n", "XY", "X", "BC", "BCD", "abc", "Y "]
+    assert match_released(tokens, words) == [0, 1, None, None, None, None, None, 2, None, 1, None, 2]
+
+
+def test_resumes_and_repeats_its_bytes(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = make_probe(variant)
+    settings: dict[str, Any] = {
+        "max_new_tokens": NEW,
+        "batch_size": 2,
+        "convention": "all",
+        "progress": False,
+    }
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+    whole = score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **settings)
+    without = score_heads(model(variant), processor(), probe, **settings)
+    again = score_heads(model(variant), processor(), probe, workdir=tmp_path / "b", **settings)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    for name, scores in (("0", whole), ("1", without), ("2", again)):
+        scores.save(tmp_path / f"{name}.parquet", samples=tmp_path / f"{name}-samples.parquet")
+    assert len({(tmp_path / f"{n}.parquet").read_bytes() for n in "012"}) == 1
+    assert len({(tmp_path / f"{n}-samples.parquet").read_bytes() for n in "012"}) == 1
+
+    kept = files(tmp_path / "a")
+    (tmp_path / "a" / "batch-00001.parquet").unlink()
+    (tmp_path / "a" / "batch-00002.parquet").write_bytes(b"torn")
+    ran: list[int] = []
+    real = scoring._score_batch
+    monkeypatch.setattr(scoring, "_score_batch", lambda *a: ran.append(len(a[2])) or real(*a))
+    score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **settings).save(
+        tmp_path / "3.parquet"
+    )
+    assert ran == [2, 1]  # the missing and the torn batch, nothing else
+    assert files(tmp_path / "a") == kept
+    assert (tmp_path / "3.parquet").read_bytes() == (tmp_path / "0.parquet").read_bytes()
+
+
+def test_other_settings_probe_or_model_find_nothing_to_resume(tmp_path: Path, monkeypatch: Any) -> None:
+    probe = make_probe("mha")
+    ran: list[int] = []
+    real = scoring._score_batch
+    monkeypatch.setattr(scoring, "_score_batch", lambda *a: ran.append(1) or real(*a))
+
+    def run(made: Any = None, items: Any = None, **changes: Any) -> int:
+        settings: dict[str, Any] = {
+            "max_new_tokens": 4,
+            "batch_size": 8,
+            "workdir": tmp_path,
+            "progress": False,
+        }
+        ran.clear()
+        score_samples(made or model("mha"), processor(), items or probe, **settings | changes)
+        return len(ran)
+
+    assert (run(), run()) == (1, 0)
+    assert (run(max_new_tokens=5), run(max_new_tokens=5)) == (1, 0)
+    assert run(max_new_tokens=5, convention="all") == 1
+    moved = [ProbeImage(p.id, p.image, p.words, [(0.0, 0.0, 9.0, 9.0)] * 3) for p in probe]
+    assert (run(items=moved), run(items=moved)) == (1, 0)
+    other = copy.deepcopy(model("mha"))
+    with torch.no_grad():
+        next(iter(other.parameters())).add_(0.5)
+    assert (run(made=other), run(made=other)) == (1, 0)
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{tests!r}, {src!r}]
+import torch; torch.set_num_threads(1)
+import sparsemm.scoring as scoring
+import test_scoring as t
+real, count = scoring._score_batch, [0]
+def batch(*args):
+    count[0] += 1
+    if count[0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+scoring._score_batch = batch
+scoring.score_heads(t.model("gqa"), t.processor(), t.make_probe("gqa"), max_new_tokens=t.NEW, batch_size=2,
+                    convention="all", workdir={workdir!r}, progress=False)
+"""
+
+
+def test_killed_in_the_middle_gives_the_same_bytes(tmp_path: Path) -> None:
+    tests = Path(__file__).parent
+    script = KILLED.format(tests=str(tests), src=str(tests.parent / "src"), workdir=str(tmp_path / "work"))
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert [p.name for p in sorted((tmp_path / "work").iterdir())] == [
+        "batch-00000.parquet",
+        "batch-00001.parquet",
+    ]
+    settings: dict[str, Any] = {
+        "max_new_tokens": NEW,
+        "batch_size": 2,
+        "convention": "all",
+        "progress": False,
+    }
+    for name, work in (("resumed", tmp_path / "work"), ("whole", None)):
+        scores = score_heads(model("gqa"), processor(), make_probe("gqa"), workdir=work, **settings)
+        scores.save(tmp_path / f"{name}.parquet", samples=tmp_path / f"{name}-samples.parquet")
+    for suffix in (".parquet", "-samples.parquet"):
+        assert (tmp_path / f"resumed{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+
+
+def test_bad_settings_and_probes_get_one_line() -> None:
+    good = make_probe("mha")
+
+    def refused(said: str, probe: list[ProbeImage], **changes: Any) -> None:
+        with pytest.raises(InputError, match=said) as caught:
+            score_heads(model("mha"), processor(), probe, progress=False, **{"max_new_tokens": 2} | changes)
+        assert "\n" not in str(caught.value)
+
+    refused("empty", [])
+    refused("same id", [good[0], good[0]])
+    refused("max_new_tokens: 0", good, max_new_tokens=0)
+    refused("batch_size: 0", good, batch_size=0)
+    refused("convention: 'none'", good, convention="none")
+    refused("matching: 'none'", good, matching="none")
+    outside = ProbeImage("x", good[0].image, ["a"], [(0.0, 0.0, 61.0, 4.0)])
+    refused("image x, box 0 .* outside", [good[0], outside])
+    unread = ProbeImage("x", good[0].image, ["\u00e9"], [(0.0, 0.0, 6.0, 4.0)])
+    refused("no generated token matches", [unread])
+
+
+def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    score_samples(model("mha"), processor(), make_probe("mha")[:1], max_new_tokens=2)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "1/1" in shown.err
