@@ -110,3 +110,15 @@ def test_every_fault_is_one_line_with_a_cure(message: str, change: Change) -> No
         checks.check(config, SCHEMA)
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value)
+
+
+def test_results_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks.check_writable(tmp_path / "results" / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(checks.ConfigError, match="file: results go to .*cannot be written; make it"):
+        checks.check_writable(tmp_path / "file" / "run")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(checks.ConfigError, match="cannot be written"):
+        checks.check_writable(tmp_path / "results")

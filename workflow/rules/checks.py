@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def check(config: Config, schema_path: str | Path) -> None:
     if errors:
         raise ConfigError(_one_line(errors[0]))
     _check_between(config)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise ConfigError unless `folder`, or where it is not there yet the nearest folder above it, can be written."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise ConfigError(
+            f"{place}: results go to {folder}, which cannot be written; make it a writable folder"
+        )
 
 
 def _one_line(error: jsonschema.ValidationError) -> str:

@@ -17,6 +17,7 @@ def checked(config):
     try:
         config = checks.replace_sections(config, files, ("models", "benchmarks"))
         checks.check(config, BASE / "workflow" / "schemas" / "config.schema.yaml")
+        checks.check_writable(f"results/{config['run']}")
     except checks.ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
         print(f"error: {error}", file=sys.stderr)
@@ -103,6 +104,26 @@ def budgets_of_all():
     return sorted(found)
 
 
+def captions():
+    """The caption of every table and figure; as a param, an edited caption makes the page again."""
+    folder = BASE / "workflow" / "report"
+    return {
+        name: (folder / f"{name}.rst").read_text(encoding="utf-8") for name in [*TABLE_NAMES, *FIGURE_NAMES]
+    }
+
+
+def report_facts():
+    """What the page says about the run."""
+    samples = [f"{name} ({benchmark['samples']} samples)" for name, benchmark in config["benchmarks"].items()]
+    return {
+        "run": config["run"],
+        "models": ", ".join(MODELS),
+        "benchmarks": ", ".join(samples),
+        "seed": str(config["seed"]),
+        "window": f"{config['window']} tokens",
+    }
+
+
 # Result files, as in DESIGN: literal in the rules, listed here for the targets.
 PROBES = [f"{OUT}/probe/{family}.parquet" for family in FAMILIES]
 SCORES = [f"{OUT}/scores/{model}.parquet" for model in MODELS]
@@ -126,13 +147,13 @@ EFFICIENCY = [
     for policy in config["efficiency"]["policies"]
     for tokens in config["efficiency"]["tokens"]
 ]
-TABLES = []
-FIGURES = [
-    f"{OUT}/paper/{name}.{kind}"
-    for name in ("figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit")
-    for kind in ("pdf", "png")
-]
-PAPER = [*TABLES, *FIGURES]
+TABLE_NAMES = ["table1", "table2", "table3", "table4", "table5"]
+FIGURE_NAMES = ["figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit"]
+TABLE_CSV = [f"{OUT}/paper/{name}.csv" for name in TABLE_NAMES]
+FIGURE_PNG = [f"{OUT}/paper/{name}.png" for name in FIGURE_NAMES]
+TABLES = [f"{OUT}/paper/{name}.{kind}" for name in TABLE_NAMES for kind in ("csv", "md", "tex")]
+FIGURES = [f"{OUT}/paper/{name}.{kind}" for name in FIGURE_NAMES for kind in ("pdf", "png")]
+PAPER = [*TABLES, *FIGURES, f"{OUT}/paper/report.html"]
 RESULTS = [*SCORES, *SAMPLES, *KEEP, *PREDICTIONS, *MASKS, *ATTENTION_MAPS, *EFFICIENCY]
 
 

@@ -92,3 +92,27 @@ use rule figure2 as figure_audit with:
         f"{OUT}/benchmarks/paper/figure_audit.tsv"
     params:
         code=code_digest("figures/audit.py"),
+
+
+rule report_page:
+    input:
+        TABLE_CSV,
+        FIGURE_PNG,
+    output:
+        page=f"{OUT}/paper/report.html",
+    log:
+        f"{OUT}/logs/paper/report.log",
+    benchmark:
+        f"{OUT}/benchmarks/paper/report.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        captions=captions(),
+        facts=report_facts(),
+        code=code_digest("report.py"),
+    script:
+        "../scripts/write_report.py"
