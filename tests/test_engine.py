@@ -8,6 +8,7 @@ import torch
 
 from sparsemm.compress import compress
 from sparsemm.engine import EngineOutput, run_cells
+from sparsemm.engine_rows import cut_rows
 from sparsemm.policies import (
     AdaKV,
     FullKV,
@@ -124,3 +125,28 @@ def test_the_model_is_as_before() -> None:
     before = model.config.get_text_config()._attn_implementation
     run_cells(model, one(0), [FullKV()], max_new_tokens=2, stop=())
     assert model.config.get_text_config()._attn_implementation == before
+
+
+def test_rows_are_cut_where_it_is_cheapest() -> None:
+    rng = np.random.default_rng(0)
+    for overhead in (0.0, 30.0, 1e9):
+        sizes = rng.integers(1, 50, (6, 3))
+        groups = cut_rows(sizes, overhead)
+        assert sorted(row for rows, _ in groups for row in rows) == list(range(6))
+        for rows, columns in groups:
+            assert (columns == sizes[rows].max(0)).all()
+        cost = sum(3 * overhead + len(rows) * columns.sum() for rows, columns in groups)
+        assert cost == pytest.approx(cheapest(sizes[np.argsort(sizes.sum(1), kind="stable")], overhead))
+    assert len(groups) == 1  # an overhead that large
+
+
+def cheapest(ordered: np.ndarray, overhead: float) -> float:
+    """The least cost over all ways to cut the ordered rows."""
+    count, layers = ordered.shape
+    costs = []
+    for cuts in range(2 ** (count - 1)):
+        ends = [place + 1 for place in range(count - 1) if cuts >> place & 1] + [count]
+        starts = [0, *ends[:-1]]
+        runs = [ordered[start:end] for start, end in zip(starts, ends)]
+        costs.append(sum(layers * overhead + len(run) * run.max(0).sum() for run in runs))
+    return min(costs)

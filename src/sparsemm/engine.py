@@ -17,9 +17,12 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.attention import PrefillLayer, capture_prefill, decode_step, switched
 from sparsemm.engine_cache import EngineCache, EngineLayer, Prompt
+from sparsemm.engine_rows import RowGroup, cut_rows
 from sparsemm.policies import LocalWindow, Policy
 from sparsemm.selection import pooled_attention, rank_positions
 
+# What attending for one more group of rows costs in a layer, as multiply-adds of scores: some small operations.
+_CALL_WORK = {"cpu": 600_000.0, "cuda": 100_000_000.0}
 _LIVE_SHARE = 0.85  # finished rows are dropped once no more than this share of the batch is still going
 Pair = tuple[int, int]  # window, kernel: what a ranking depends on
 
@@ -90,55 +93,63 @@ def _unranked(seen: PrefillLayer, window: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Which rows are decoded: of each sample the cells that stand for them, and the row of every (cell, sample)."""
+    """Which rows are decoded, in runs of one sample each, and the row of every (cell, sample)."""
 
-    cells: list[list[int]]  # per sample, the cell whose kept set each of its rows has
+    groups: list[RowGroup]
     of: np.ndarray  # int64 [C, B] row number
 
 
-def _plan_rows(keep: torch.Tensor, lengths: Sequence[int], policies: Sequence[Policy]) -> _Rows:
-    """Give equal kept sets one row. keep: int64 [C, B, L, Hkv] beyond the window."""
+def _plan_rows(
+    keep: torch.Tensor, lengths: Sequence[int], policies: Sequence[Policy], overhead: float
+) -> _Rows:
+    """Give equal kept sets one row, and rows of like size one group. keep: int64 [C, B, L, Hkv] beyond the window."""
     counts = keep.cpu().numpy()
     of = np.zeros(counts.shape[:2], dtype=np.int64)
-    cells: list[list[int]] = []
+    groups: list[RowGroup] = []
     total = 0
     for sample, length in enumerate(lengths):
-        known: dict[object, int] = {}
-        mine: list[int] = []
+        twins: dict[object, list[int]] = {}  # cells with the same kept set, in order of their first
         for cell, policy in enumerate(policies):
-            whole = bool((counts[cell, sample] >= length - policy.window).all())
-            kept: object = (policy.window, policy.kernel, counts[cell, sample].tobytes())
-            key = "whole" if whole else kept
-            if key not in known:
-                known[key] = total + len(mine)
-                mine.append(cell)
-            of[cell, sample] = known[key]
-        cells.append(mine)
-        total += len(mine)
-    return _Rows(cells, of)
+            mine = counts[cell, sample]
+            whole = bool((mine >= length - policy.window).all())
+            twins.setdefault("whole" if whole else (policy.window, policy.kernel, mine.tobytes()), []).append(
+                cell
+            )
+        firsts = [cells[0] for cells in twins.values()]
+        shares = {cells[0]: cells for cells in twins.values()}
+        windows = np.array([policies[cell].window for cell in firsts])
+        sizes = np.minimum(counts[firsts, sample].max(-1) + windows[:, None], length)  # [rows, L]
+        for numbers, columns in cut_rows(sizes, overhead):
+            cells = [firsts[number] for number in numbers]
+            groups.append(RowGroup(sample, cells, columns))
+            for row, cell in enumerate(cells, start=total):
+                of[shares[cell], sample] = row
+            total += len(cells)
+    return _Rows(groups, of)
 
 
-def _prompts(layer: _Layer, rows: _Rows, policies: Sequence[Policy]) -> list[Prompt]:
-    """Each sample's K and V with the mask of its rows."""
+def _prompts(layer: _Layer, index: int, rows: _Rows, policies: Sequence[Policy]) -> list[Prompt]:
+    """Each group's part of its sample's K and V in layer ``index``, with the mask of its rows."""
     prompts: list[Prompt] = []
     start = 0
-    for sample, cells in enumerate(rows.cells):
-        key, value = layer.keys[sample], layer.values[sample]
+    for group in rows.groups:
+        key, value = layer.keys[group.sample], layer.values[group.sample]
         heads, _, length = key.shape
-        dropped = torch.zeros(heads, len(cells), length, dtype=torch.bool, device=key.device)
-        for pair in {(policies[cell].window, policies[cell].kernel) for cell in cells}:
+        dropped = torch.zeros(heads, len(group.cells), length, dtype=torch.bool, device=key.device)
+        pairs = [(policies[cell].window, policies[cell].kernel) for cell in group.cells]
+        for pair in set(pairs):
             past = max(length - pair[0], 0)
-            mine = [
-                i for i, cell in enumerate(cells) if (policies[cell].window, policies[cell].kernel) == pair
-            ]
-            keep = layer.keep[[cells[i] for i in mine], sample].T[..., None]  # [Hkv, C', 1]
+            mine = [row for row, other in enumerate(pairs) if other == pair]
+            keep = layer.keep[[group.cells[row] for row in mine], group.sample].T[..., None]  # [Hkv, C', 1]
             if pair in layer.ranks:
-                ranks = layer.ranks[pair][sample, :, layer.ranks[pair].shape[-1] - past :]  # [Hkv, past]
+                ranks = layer.ranks[pair][
+                    group.sample, :, layer.ranks[pair].shape[-1] - past :
+                ]  # [Hkv, past]
                 dropped[:, mine, :past] = ranks[:, None] >= keep
             else:  # all or nothing beyond the window
                 dropped[:, mine, :past] = keep < past
-        prompts.append(Prompt(key, value, dropped, start, start + len(cells)))
-        start += len(cells)
+        prompts.append(Prompt.of(key, value, dropped, start, int(group.columns[index])))
+        start += len(group.cells)
     return prompts
 
 
@@ -160,11 +171,13 @@ def run_cells(
     prefilled = capture_prefill(model, inputs, lambda seen: held.append(_hold(seen, policies, num_layers)))
     lengths = [value.shape[1] for value in held[0].values]
     beyond = torch.stack([layer.keep for layer in held], 2)  # [C, B, L, Hkv]
-    rows = _plan_rows(beyond, lengths, policies)
+    heads, width, _ = held[0].keys[0].shape
+    overhead = _CALL_WORK.get(model.device.type, _CALL_WORK["cuda"]) / (heads * width)
+    rows = _plan_rows(beyond, lengths, policies, overhead)
     layers: list[EngineLayer] = []
-    while held:  # a layer's ranks go as soon as its masks are made
-        layers.append(EngineLayer(_prompts(held.pop(0), rows, policies)))
-    source = torch.tensor([sample for sample, cells in enumerate(rows.cells) for _ in cells])
+    while held:  # a layer's ranks, and what no row sees of its K and V, go as soon as its rows are made
+        layers.append(EngineLayer(_prompts(held.pop(0), len(layers), rows, policies)))
+    source = torch.tensor([group.sample for group in rows.groups for _ in group.cells])
     answers = _decode(
         model,
         EngineCache(layers),

@@ -11,42 +11,45 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from sparsemm.cache import OWNER
 
-_BLOCK = 16  # columns for new tokens that storage starts with; they double when full
+_BLOCK = 16  # new tokens a row that storage starts with; it doubles when full
+_WORTH_COPYING = 0.8  # share of a prompt below which a group of rows gets a copy of what it sees
 
 
 @dataclass
 class Prompt:
-    """One sample's K and V in one layer and what its rows may not see; its rows are [start, stop) of the batch.
+    """K and V of one sample in one layer, as far as some of its rows see them: rows [start, stop) of the batch."""
 
-    After the prompt's T positions come ``room`` columns, zero in K and V and dropped for all rows: there the scores
-    of a row's own new tokens are written, so that prompt and new tokens share one softmax without a copy.
-    """
-
-    key: torch.Tensor  # [Hkv, D, T + room] so that scores are one plain batched product
-    value: torch.Tensor  # [Hkv, T + room, D]
-    dropped: torch.Tensor  # bool [Hkv, C, T + room], C rows
+    key: torch.Tensor  # [Hkv, D, N] so that scores are one plain batched product
+    value: torch.Tensor  # [Hkv, N, D]
+    bias: torch.Tensor  # [Hkv, C, 1, N], -inf where one of the C rows dropped a token, else 0
     start: int
     stop: int
-    room: int = 0
 
-    def widen(self, room: int) -> None:
-        """Make room for this many new tokens in all."""
-        more = room - self.room
-        if more > 0:
-            self.key = functional.pad(self.key, (0, more))
-            self.value = functional.pad(self.value, (0, 0, 0, more))
-            self.dropped = functional.pad(self.dropped, (0, more), value=True)
-            self.room = room
+    @classmethod
+    def of(
+        cls, key: torch.Tensor, value: torch.Tensor, dropped: torch.Tensor, start: int, columns: int
+    ) -> Prompt:
+        """Only what some row sees is stored, if that is clearly less: at most ``columns`` of the N tokens a head."""
+        heads, width, length = key.shape
+        if columns <= _WORTH_COPYING * length:
+            seen = ~dropped.all(1)  # [Hkv, N]
+            columns = int(seen.sum(-1).max())
+            place = torch.argsort(seen.byte(), dim=-1, descending=True, stable=True)[:, :columns]
+            key = key.gather(2, place[:, None].expand(heads, width, columns))
+            value = value.gather(1, place[..., None].expand(heads, columns, width))
+            dropped = dropped.gather(2, place[:, None].expand(heads, dropped.shape[1], columns))
+        # Added to the scores: on CPU many times faster than a masked fill, whose branches are hard to predict.
+        bias = key.new_zeros(dropped.shape).masked_fill_(dropped, float("-inf"))[:, :, None]
+        return cls(key, value, bias, start, start + dropped.shape[1])
 
 
 @dataclass
 class _Fresh:
-    """Row-wise storage of decoded tokens, [R, Hkv, room, D], grown by doubling."""
+    """Row-wise storage of decoded tokens, [R, Hkv, block, D], grown by doubling."""
 
     key: torch.Tensor
     value: torch.Tensor
@@ -117,23 +120,21 @@ class EngineLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Attention of every row's newest token, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
         assert self.fresh is not None
         rows, heads, _, dim = query.shape
-        used, room, kv_heads = self.fresh.used, self.fresh.key.shape[2], self.fresh.key.shape[1]
+        used, kv_heads = self.fresh.used, self.fresh.key.shape[1]
         grouped = (query * scaling).view(rows, kv_heads, heads // kv_heads, dim)  # [R, Hkv, G, D]
         own = grouped @ self.fresh.key[:, :, :used].transpose(2, 3)  # [R, Hkv, G, n]
         out = torch.empty_like(grouped)
         for prompt in self.prompts:
-            prompt.widen(room)
             part = slice(prompt.start, prompt.stop)
             count, length = prompt.stop - prompt.start, prompt.key.shape[2]
-            new = slice(length - room, length - room + used)
             folded = grouped[part].transpose(0, 1).reshape(kv_heads, -1, dim)  # [Hkv, C * G, D]
             scores = torch.bmm(folded, prompt.key).view(kv_heads, count, -1, length)
-            scores.masked_fill_(prompt.dropped[:, :, None], float("-inf"))
-            scores[..., new] = own[part].transpose(0, 1)
+            scores += prompt.bias
+            scores = torch.cat([scores, own[part].transpose(0, 1)], -1)  # [Hkv, C, G, N + n]
             weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
-            seen = torch.bmm(weights.view(kv_heads, -1, length), prompt.value)
+            seen = torch.bmm(weights.view(kv_heads, -1, length + used)[..., :length], prompt.value)
             out[part] = seen.view(kv_heads, count, -1, dim).transpose(0, 1)
-            own[part] = weights[..., new].transpose(0, 1)
+            own[part] = weights[..., length:].transpose(0, 1)
         out += own @ self.fresh.value[:, :, :used]
         return out.view(rows, 1, heads, dim)
 
@@ -147,8 +148,8 @@ class EngineLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             mine = rows[(rows >= prompt.start) & (rows < prompt.stop)] - prompt.start
             if len(mine):
                 same = len(mine) == prompt.stop - prompt.start
-                dropped = prompt.dropped if same else prompt.dropped[:, mine]
-                left.append(replace(prompt, dropped=dropped, start=start, stop=start + len(mine)))
+                bias = prompt.bias if same else prompt.bias[:, mine]
+                left.append(replace(prompt, bias=bias, start=start, stop=start + len(mine)))
                 start += len(mine)
         self.prompts = left
 
