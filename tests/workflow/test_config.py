@@ -117,7 +117,7 @@ def test_results_folder_that_cannot_be_written_is_told(
 ) -> None:
     checks.check_writable(tmp_path / "results" / "run")
     (tmp_path / "file").touch()
-    with pytest.raises(checks.ConfigError, match="file: results go to .*cannot be written; make it"):
+    with pytest.raises(checks.ConfigError, match=r"file: results go to .*cannot be written; make it"):
         checks.check_writable(tmp_path / "file" / "run")
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(checks.ConfigError, match="cannot be written"):

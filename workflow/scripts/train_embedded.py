@@ -2,5 +2,7 @@
 
 from job import job
 
-with job(snakemake) as run:
-    pass
+with job(snakemake):
+    from sparsemm.embedded.train import train
+
+    train(snakemake.output.checkpoint, snakemake.params.work, seed=snakemake.params.settings["seed"])
