@@ -2,7 +2,7 @@
 
 from job import job
 
-with job(snakemake):
+with job(snakemake) as run:
     from sparsemm.embedded.train import train
 
     train(snakemake.output.checkpoint, snakemake.params.work, seed=snakemake.params.settings["seed"])

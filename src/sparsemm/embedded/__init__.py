@@ -1,0 +1,1 @@
+"""The embedded models: their documents, tokenizer, architecture and training recipe."""

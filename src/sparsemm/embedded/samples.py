@@ -1,0 +1,149 @@
+"""Training batches: documents as token grids, as tiles, and as conversations with their targets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PreTrainedTokenizerFast
+
+from sparsemm.embedded.documents import (
+    PAGE_SIZES,
+    PAGE_WEIGHTS,
+    READ_PROMPT,
+    TILE,
+    Document,
+    generate_document,
+)
+from sparsemm.embedded.model import PATCH
+from sparsemm.embedded.tokenizer import token_id
+from sparsemm.embedded.words import ALPHABET
+
+BASE_TOKENS = (TILE // PATCH) ** 2
+BLANK = 0  # class of a patch that holds no glyph's centre; class 1 + i is ALPHABET[i]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids, targets [B, S] (targets -100 where no loss), pixels [B * tiles, 3, 64, 64] or None."""
+
+    ids: torch.Tensor
+    targets: torch.Tensor
+    pixels: torch.Tensor | None
+    sizes: torch.Tensor  # [B, 2] height, width in px
+
+
+def glyph_grid(document: Document) -> np.ndarray:
+    """int64 [rows, cols]: the class of every high-res patch, by where a glyph's centre lies."""
+    grid = np.zeros((document.image.height // PATCH, document.image.width // PATCH), dtype=np.int64)
+    for word in document.words:
+        for glyph in word.glyphs:
+            x, y = glyph.center
+            grid[int(y // PATCH), int(x // PATCH)] = 1 + ALPHABET.index(glyph.char)
+    return grid
+
+
+def tiles(document: Document) -> torch.Tensor:
+    """float32 [1 + tiles, 3, 64, 64]: base image and tiles, as the processor makes them (a test compares)."""
+    image = document.image
+    base = np.asarray(image.resize((TILE, TILE), Image.Resampling.BICUBIC))[None]
+    full = np.asarray(image)
+    rows, cols = image.height // TILE, image.width // TILE
+    parts = full.reshape(rows, TILE, cols, TILE, 3).transpose(0, 2, 1, 3, 4).reshape(-1, TILE, TILE, 3)
+    pixels = np.concatenate([base, parts]).astype(np.float32) / 127.5 - 1.0
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def tile_classes(document: Document) -> torch.Tensor:
+    """int64 [1 + tiles, 64]: the glyph class of every patch; the base image (half size) counts as blank."""
+    side = TILE // PATCH
+    grid = glyph_grid(document)
+    rows, cols = grid.shape[0] // side, grid.shape[1] // side
+    parts = grid.reshape(rows, side, cols, side).transpose(0, 2, 1, 3).reshape(-1, side * side)
+    return torch.from_numpy(np.concatenate([np.zeros((1, side * side), dtype=np.int64), parts]))
+
+
+def grid_text(document: Document) -> str:
+    """The page as the text model will see its image tokens: blank base, then rows ended by newlines."""
+    symbols = " " + ALPHABET
+    rows = ("".join(symbols[cell] for cell in row) + "\n" for row in glyph_grid(document))
+    return " " * BASE_TOKENS + "".join(rows)
+
+
+def turns(document: Document, rng: random.Random) -> list[tuple[str, str]]:
+    """(prompt, answer) turns: read everything, or ask for every line in random order."""
+    if rng.random() < 0.5:
+        return [(READ_PROMPT, document.transcript)]
+    lines = list(document.lines)
+    rng.shuffle(lines)
+    return [(document.question(line), line.value) for line in lines]
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerFast, page: str, document: Document, rng: random.Random
+) -> tuple[list[int], list[int]]:
+    """Token ids and targets of one conversation about `page` (text, or placeholders of image tokens)."""
+    end = token_id(tokenizer, "</s>")
+    start = tokenizer("<s>USER: ")["input_ids"]
+    ids = [*start, *tokenizer(page)["input_ids"]]
+    if page.startswith("<image>"):
+        ids = [*start, *[token_id(tokenizer, "<image>")] * (len(page) // len("<image>"))]
+    targets = [-100] * len(ids)
+    for index, (prompt, answer) in enumerate(turns(document, rng)):
+        opening = ("\n" if index == 0 else "USER: ") + prompt + " ASSISTANT:"
+        asked = tokenizer(opening)["input_ids"]
+        said = [*tokenizer(answer)["input_ids"], end]
+        ids += asked + said
+        targets += [-100] * len(asked) + said
+    return ids, targets
+
+
+def draw_documents(seed: str, count: int) -> list[Document]:
+    """`count` training documents of one page size (so that a batch needs no padding in the image)."""
+    rng = random.Random(seed)
+    wanted = rng.choices(PAGE_SIZES, PAGE_WEIGHTS)[0]
+    drawn: list[Document] = []
+    while len(drawn) < count:
+        kind = "chart" if rng.random() < 0.35 else "page"
+        document = generate_document(rng, split="train", kind=kind)
+        if document.image.size == wanted:
+            drawn.append(document)
+    return drawn
+
+
+def plain_page(document: Document) -> str:
+    return "".join(f"{line.key} {line.value}\n" for line in document.lines)
+
+
+def image_page(document: Document) -> str:
+    rows, cols = document.image.height // PATCH, document.image.width // PATCH
+    return "<image>" * (BASE_TOKENS + rows * (cols + 1))
+
+
+def batches(
+    tokenizer: PreTrainedTokenizerFast,
+    page: Callable[[Document], str],
+    *,
+    seed: str,
+    size: int,
+    first: int,
+    last: int,
+) -> Iterator[Batch]:
+    """Batches number `first` to `last` - 1; each depends on (seed, number) only, so training resumes exactly."""
+    for number in range(first, last):
+        documents = draw_documents(f"{seed}-{number}", size)
+        rng = random.Random(f"{seed}-turns-{number}")
+        rows = [encode(tokenizer, page(document), document, rng) for document in documents]
+        longest = max(len(ids) for ids, _ in rows)
+        ids = torch.zeros(size, longest, dtype=torch.int64)
+        targets = torch.full((size, longest), -100)
+        for row, (tokens, wanted) in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            targets[row, : len(wanted)] = torch.tensor(wanted)
+        pixels = torch.cat([tiles(d) for d in documents]) if page is image_page else None
+        sizes = torch.tensor([[d.image.height, d.image.width] for d in documents])
+        yield Batch(ids, targets, pixels, sizes)

@@ -1,0 +1,255 @@
+"""The training recipe of the embedded model: five stages, each resumable, in the order real MLLMs are made.
+
+a  text model: copy and look up lines of plain text
+b  text model: the same documents as grids of characters, the shape that image tokens will have
+c  vision tower: name the glyph of every patch
+d  projector: from the tower into the text model's embedding space
+e  everything together, on rendered documents
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AttentionInterface
+
+from sparsemm.embedded import samples
+from sparsemm.embedded.model import build_model, export
+from sparsemm.embedded.words import ALPHABET
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: optimiser steps, documents a step, peak learning rate."""
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
+
+
+STAGES = (
+    Stage("a", 600, 16, 2e-3),
+    Stage("b", 600, 16, 1.5e-3),
+    Stage("c", 1200, 32, 1.5e-3),
+    Stage("d", 200, 32, 2e-3),
+    Stage("e", 1300, 16, 1e-3),
+)
+BLANK_WEIGHT = 0.05  # blanks are most patches and the least of the news
+SAVE_EVERY = 100
+
+
+def _attention(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    """Causal attention in float32: the backward pass of torch's bf16 flash attention on the CPU is slower."""
+    with torch.autocast("cpu", enabled=False):
+        out = F.scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), is_causal=True, scale=kwargs["scaling"]
+        )
+    return out.transpose(1, 2).contiguous(), None
+
+
+class Trainee(nn.Module):
+    """The model with the glyph classifier that stage c needs and nothing ships."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.whole: Any  # a LlavaNextForConditionalGeneration; transformers' own hints are too loose here
+        self.whole, self.processor = build_model(seed)
+        AttentionInterface.register("embedded_training", _attention)
+        self.whole.set_attn_implementation({"text_config": "embedded_training"})
+        self.glyphs = nn.Linear(int(self.whole.config.vision_config.hidden_size), 1 + len(ALPHABET))
+
+    def text_loss(self, batch: samples.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and accuracy over the answer tokens of ids [B, S], with or without pixels."""
+        whole = self.whole
+        embeds = whole.get_input_embeddings()(batch.ids)  # [B, S, hidden]
+        if batch.pixels is not None:
+            features = self.image_tokens(batch)
+            where = batch.ids == whole.config.image_token_id
+            embeds = embeds.masked_scatter(where[..., None], features.to(embeds.dtype))
+        hidden = whole.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        wanted = batch.targets[:, 1:]
+        mask = wanted != -100
+        logits = whole.lm_head(hidden[:, :-1][mask]).float()
+        hits = (logits.argmax(-1) == wanted[mask]).float().mean()
+        return F.cross_entropy(logits, wanted[mask]), hits
+
+    def image_tokens(self, batch: samples.Batch) -> torch.Tensor:
+        """All image tokens of the batch, [N, hidden], through the model's own packing."""
+        assert batch.pixels is not None
+        count = len(batch.sizes)
+        pixels = batch.pixels.view(count, -1, *batch.pixels.shape[1:])
+        output = self.whole.model.get_image_features(
+            pixels,
+            batch.sizes,
+            vision_feature_layer=self.whole.config.vision_feature_layer,
+            vision_feature_select_strategy="default",
+        )
+        packed = getattr(output, "pooler_output", output)
+        return torch.cat(list(packed))
+
+    def patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Tower output per patch, [N, 64, width]."""
+        out: torch.Tensor = self.whole.model.vision_tower(pixels).last_hidden_state
+        return out[:, 1:]
+
+
+def _tile_batch(seed: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    documents = samples.draw_documents(seed, size)
+    pixels = torch.cat([samples.tiles(d) for d in documents])
+    return pixels, torch.cat([samples.tile_classes(d) for d in documents])
+
+
+def _vision_loss(trainee: Trainee, seed: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels, classes = _tile_batch(seed, size)
+    logits = trainee.glyphs(trainee.patches(pixels)).float()
+    weight = torch.ones(logits.shape[-1])
+    weight[samples.BLANK] = BLANK_WEIGHT
+    loss = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight=weight)
+    seen = classes != samples.BLANK
+    return loss, (logits.argmax(-1) == classes)[seen].float().mean()
+
+
+def _projector_loss(trainee: Trainee, seed: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Projected patches against the text embedding of their glyph (a space where there is none)."""
+    pixels, classes = _tile_batch(seed, size)
+    with torch.no_grad():
+        seen = trainee.patches(pixels)
+    tokenizer = trainee.processor.tokenizer
+    symbols = torch.tensor(tokenizer.convert_tokens_to_ids([" ", *ALPHABET]))
+    table = trainee.whole.get_input_embeddings().weight[symbols].detach().float()  # [37, hidden]
+    out = trainee.whole.model.multi_modal_projector(seen).float()
+    weight = torch.where(classes == samples.BLANK, BLANK_WEIGHT * 4, 1.0)
+    squared = (out - table[classes]).square().mean(-1) / table.square().mean()
+    nearest = torch.cdist(out.flatten(0, 1).detach(), table).argmin(-1)
+    glyph = classes.flatten() != samples.BLANK
+    return (squared * weight).sum() / weight.sum(), (nearest == classes.flatten())[glyph].float().mean()
+
+
+def _losses(trainee: Trainee, stage: Stage, seed: int, first: int) -> Iterator[Any]:
+    """Yields a callable a step that gives (loss, accuracy)."""
+    pages: dict[str, Callable[[Any], str]] = {
+        "a": samples.plain_page,
+        "b": samples.grid_text,
+        "e": samples.image_page,
+    }
+    label = f"{seed}-{stage.name}"
+    if stage.name in pages:
+        stream = samples.batches(
+            trainee.processor.tokenizer,
+            pages[stage.name],
+            seed=label,
+            size=stage.batch,
+            first=first,
+            last=stage.steps,
+        )
+        for batch in stream:
+            yield lambda batch=batch: trainee.text_loss(batch)
+        return
+    loss = _vision_loss if stage.name == "c" else _projector_loss
+    for number in range(first, stage.steps):
+        yield lambda number=number: loss(trainee, f"{label}-{number}", stage.batch)
+
+
+def _parameters(trainee: Trainee, name: str) -> list[nn.Parameter]:
+    whole = trainee.whole
+    parts: dict[str, list[Any]] = {
+        "a": [whole.model.language_model, whole.lm_head],
+        "b": [whole.model.language_model, whole.lm_head],
+        "c": [whole.model.vision_tower, trainee.glyphs],
+        "d": [whole.model.multi_modal_projector],
+        "e": [whole],
+    }
+    return [parameter for part in parts[name] for parameter in part.parameters()]
+
+
+def _rate(stage: Stage, step: int) -> float:
+    """Linear warm-up over 50 steps, then a cosine to 2 % of the peak."""
+    if step < 50:
+        return stage.rate * (step + 1) / 50
+    done = (step - 50) / max(1, stage.steps - 50)
+    return stage.rate * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+
+
+def run_stage(trainee: Trainee, stage: Stage, work: Path, seed: int, report: Callable[[str], None]) -> None:
+    """Train one stage, going on from its last checkpoint under `work`; logs work/curve.csv."""
+    done, part = work / f"stage-{stage.name}.pt", work / f"stage-{stage.name}.part.pt"
+    if done.exists():
+        trainee.load_state_dict(torch.load(done))
+        return
+    parameters = _parameters(trainee, stage.name)
+    optimiser = torch.optim.AdamW(parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    first, spent = 0, 0.0
+    if part.exists():
+        state = torch.load(part)
+        trainee.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        first, spent = state["step"], state["seconds"]
+    began = time.monotonic() - spent
+    fast = torch.cpu._is_amx_tile_supported()  # bf16 without AMX is far slower than float32
+    for step, compute in enumerate(_losses(trainee, stage, seed, first), start=first):
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(stage, step)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+            loss, accuracy = compute()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        if step % 20 == 19:
+            seconds = time.monotonic() - began
+            row = [stage.name, step + 1, round(seconds, 1), loss.item(), accuracy.item()]
+            with (work / "curve.csv").open("a", newline="") as file:
+                csv.writer(file).writerow(row)
+            report(
+                f"stage {stage.name} step {step + 1} {seconds:.0f} s "
+                f"loss {loss.item():.4f} accuracy {accuracy.item():.3f}"
+            )
+        if step % SAVE_EVERY == SAVE_EVERY - 1:
+            state = {"model": trainee.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            _save({**state, "seconds": time.monotonic() - began}, part)
+    _save(trainee.state_dict(), done)
+    part.unlink(missing_ok=True)
+
+
+def _save(state: Any, path: Path) -> None:
+    beside = path.with_suffix(".tmp")
+    torch.save(state, beside)
+    beside.replace(path)
+
+
+def bridge(trainee: Trainee) -> None:
+    """Before stage e: the row-end token of the image means what the newline meant in stage b."""
+    tokenizer = trainee.processor.tokenizer
+    newline = trainee.whole.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("\n")]
+    trainee.whole.model.image_newline.data.copy_(newline.detach())
+
+
+def train(
+    out: str | Path,
+    work: str | Path,
+    *,
+    seed: int = 0,
+    stages: tuple[Stage, ...] = STAGES,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train from scratch (or from what `work` holds) and write the checkpoint to `out`."""
+    folder = Path(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainee = Trainee(seed)
+    for stage in stages:
+        if stage.name == "e" and not (folder / "stage-e.part.pt").exists():
+            bridge(trainee)
+        run_stage(trainee, stage, folder, seed, report)
+    export(trainee.whole, trainee.processor, out)
