@@ -45,7 +45,7 @@ def make_run(
     heads: int = 12,
     loser: str = "",
 ) -> Run:
-    """Write a run under `root`. only: benchmark -> its models. loser: the benchmark where SparseMM is worst."""
+    """Write a run under `root`. only: benchmark -> its models. loser: where SparseMM is worst."""
     run = Run()
     for model in models:
         _scores(root, run, model, layers, heads)

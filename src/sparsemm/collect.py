@@ -23,7 +23,7 @@ POLICIES: dict[str, str] = {
     "adakv": "AdaKV",
     "random_heads": "Random",
 }
-Paths = Iterable[str | Path]
+Paths = str | Path | Iterable[str | Path]  # one file or several
 
 
 def policy_order(labels: Iterable[str]) -> list[str]:
@@ -138,8 +138,13 @@ def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[cells["policy"].isin(list(POLICIES))]
 
 
+def as_paths(paths: Paths) -> list[Path]:
+    """The paths as a list, also where one is given by itself."""
+    return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
 def _given(paths: Paths, kind: str) -> list[Path]:
-    found = [Path(path) for path in paths]
+    found = as_paths(paths)
     if not found:
         raise InputError(f"no {kind} files given: run the stage that makes them")
     return found
