@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from sparsemm.collect import Paths, as_paths
@@ -69,11 +69,10 @@ def _sorted_scores(panel: Axes, frame: pd.DataFrame) -> None:
     )
     few = len(rows) <= 128
     panel.plot(rank, rows["score"] * 100, color=_COLOR, marker="o" if few else "", markersize=2)
-    panel.axhline(100 / len(rows), color="#000000", linestyle="--", linewidth=0.8)
-    panel.annotate(
-        "equal share", (1, 100 / len(rows)), xytext=(0, 2), textcoords="offset points", fontsize=6.5
-    )
+    panel.axhline(100 / len(rows), color="#000000", linestyle="--", linewidth=0.8, label="equal share")
+    panel.legend(loc="upper right", fontsize=7)
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.set_xlabel("head, by score (rank)")
     panel.set_ylabel("visual score (% of all)")
     panel.set_ylim(bottom=0)

@@ -125,7 +125,7 @@ def panel_grid(
         first = index == 0 or rows[index - 1][0][0] != row[0][0]
         if len(models) > 1 and first:
             panel = grid[index][0]
-            panel.set_title(f"{row[0][0]}\n", loc="left", fontweight="bold", pad=4)
+            panel.set_title(f"{row[0][0]}\n", loc="left", fontweight="bold")
     return figure, axes
 
 

@@ -1,0 +1,8 @@
+"""The paper's tables, each from result files alone. Needs neither torch nor transformers."""
+
+from sparsemm.tables.ablations import table3, table4, table_audit
+from sparsemm.tables.accuracy import table1, table2, table5
+from sparsemm.tables.comparison import comparison
+from sparsemm.tables.findings import findings
+
+__all__ = ["comparison", "findings", "table1", "table2", "table3", "table4", "table5", "table_audit"]
