@@ -22,11 +22,7 @@ if not CACHED_ONLY:
 
 
 include: "workflow/rules/paper.smk"
-
-
-if HAS_TABLES:
-
-    include: "workflow/rules/tables.smk"
+include: "workflow/rules/tables.smk"
 
 
 # The whole experiment. Stages by name: probe, scores, budget, evaluate, efficiency, figures, paper.

@@ -16,6 +16,8 @@ def make_project(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
+    (folder / "data").mkdir()
+    (folder / "data" / "paper").symlink_to(ROOT / "data" / "paper")
     return folder
 
 

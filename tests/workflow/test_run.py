@@ -46,6 +46,8 @@ def test_every_result_is_there(finished: Path) -> None:
         "efficiency/mini/fullkv-512.parquet",
         "efficiency/mini/sparsemm-512.parquet",
         "paper/figure4.png",
+        "paper/findings.md",
+        "paper/table3.csv",
         "paper/report.html",
     } <= found
     assert not [name for name in found if "partial" in name]
@@ -72,5 +74,7 @@ def test_figures_are_rebuilt_from_cached_results_without_torch(finished: Path, t
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not importable here')\n")
     done = snakemake(finished, "figures", *MINI, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr[-4000:]
-    assert {"paper/figure2.png", "paper/figure7.pdf"} <= files(finished)
+    assert {"paper/figure2.png", "paper/figure7.pdf", "paper/table1.csv", "paper/table5.tex"} <= files(
+        finished
+    )
     assert "score_heads" not in done.stdout + done.stderr

@@ -107,7 +107,8 @@ def budgets_of_all():
 def captions():
     """The caption of every table and figure; as a param, an edited caption makes the page again."""
     folder = BASE / "workflow" / "report"
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.rst"))}
+    names = [*TABLE_NAMES, *FIGURE_NAMES]
+    return {name: (folder / f"{name}.rst").read_text(encoding="utf-8") for name in names}
 
 
 def report_facts():
@@ -145,8 +146,7 @@ EFFICIENCY = [
     for policy in config["efficiency"]["policies"]
     for tokens in config["efficiency"]["tokens"]
 ]
-HAS_TABLES = (BASE / "src" / "sparsemm" / "tables" / "__init__.py").is_file()
-TABLE_NAMES = ["table1", "table2", "table3", "table4", "table5"] if HAS_TABLES else []
+TABLE_NAMES = ["findings", "table1", "table2", "table3", "table4", "table5", "table_audit", "comparison"]
 FIGURE_NAMES = ["figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit"]
 TABLE_CSV = [f"{OUT}/paper/{name}.csv" for name in TABLE_NAMES]
 FIGURE_PNG = [f"{OUT}/paper/{name}.png" for name in FIGURE_NAMES]

@@ -19,7 +19,8 @@ rule table1:
         mem_mb=1500,
         runtime=10,
     params:
-        code=code_digest("tables/__init__.py"),
+        options={},
+        code=code_digest("tables/accuracy.py"),
     script:
         "../scripts/make_table.py"
 
@@ -37,7 +38,8 @@ use rule table1 as table2 with:
     benchmark:
         f"{OUT}/benchmarks/paper/table2.tsv"
     params:
-        code=code_digest("tables/__init__.py"),
+        options={},
+        code=code_digest("tables/accuracy.py"),
 
 
 use rule table1 as table3 with:
@@ -52,7 +54,8 @@ use rule table1 as table3 with:
     benchmark:
         f"{OUT}/benchmarks/paper/table3.tsv"
     params:
-        code=code_digest("tables/__init__.py"),
+        options={key: config["ablations"]["rho"][key] for key in ("benchmark", "budget")},
+        code=code_digest("tables/ablations.py"),
 
 
 use rule table1 as table4 with:
@@ -67,7 +70,8 @@ use rule table1 as table4 with:
     benchmark:
         f"{OUT}/benchmarks/paper/table4.tsv"
     params:
-        code=code_digest("tables/__init__.py"),
+        options={"benchmark": config["ablations"]["parts"]["benchmark"]},
+        code=code_digest("tables/ablations.py"),
 
 
 use rule table1 as table5 with:
@@ -82,4 +86,57 @@ use rule table1 as table5 with:
     benchmark:
         f"{OUT}/benchmarks/paper/table5.tsv"
     params:
-        code=code_digest("tables/__init__.py"),
+        options={},
+        code=code_digest("tables/accuracy.py"),
+
+
+use rule table1 as table_audit with:
+    input:
+        predictions=PREDICTIONS,
+    output:
+        csv=report(f"{OUT}/paper/table_audit.csv", caption="../report/table_audit.rst", category="Tables"),
+        md=f"{OUT}/paper/table_audit.md",
+        tex=f"{OUT}/paper/table_audit.tex",
+    log:
+        f"{OUT}/logs/paper/table_audit.log",
+    benchmark:
+        f"{OUT}/benchmarks/paper/table_audit.tsv"
+    params:
+        options={},
+        code=code_digest("tables/ablations.py"),
+
+
+use rule table1 as comparison with:
+    input:
+        predictions=PREDICTIONS,
+        paper="data/paper/accuracy.csv",
+    output:
+        csv=report(f"{OUT}/paper/comparison.csv", caption="../report/comparison.rst", category="Tables"),
+        md=f"{OUT}/paper/comparison.md",
+        tex=f"{OUT}/paper/comparison.tex",
+    log:
+        f"{OUT}/logs/paper/comparison.log",
+    benchmark:
+        f"{OUT}/benchmarks/paper/comparison.tsv"
+    params:
+        options={},
+        code=code_digest("tables/comparison.py"),
+
+
+use rule table1 as findings with:
+    input:
+        predictions=PREDICTIONS,
+        masks=MASKS,
+        efficiency=EFFICIENCY,
+        scores=SCORES,
+    output:
+        csv=report(f"{OUT}/paper/findings.csv", caption="../report/findings.rst", category="Tables"),
+        md=f"{OUT}/paper/findings.md",
+        tex=f"{OUT}/paper/findings.tex",
+    log:
+        f"{OUT}/logs/paper/findings.log",
+    benchmark:
+        f"{OUT}/benchmarks/paper/findings.tsv"
+    params:
+        options={},
+        code=code_digest("tables/findings.py"),

@@ -8,4 +8,4 @@ with job(snakemake):
     from sparsemm import tables
 
     make = getattr(tables, snakemake.rule)
-    make(stem=Path(snakemake.output.csv).with_suffix(""), **snakemake.input)
+    make(stem=Path(snakemake.output.csv).with_suffix(""), **snakemake.input, **snakemake.params.options)

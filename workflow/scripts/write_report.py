@@ -8,6 +8,6 @@ with job(snakemake):
     from sparsemm.report import Item, write_report
 
     captions = snakemake.params.captions
-    items = [Item(Path(path), captions.get(Path(path).stem, "")) for path in snakemake.input]
+    items = [Item(Path(path), captions[Path(path).stem]) for path in snakemake.input]
     title = f"SparseMM: run {snakemake.params.facts['run']}"
     write_report(snakemake.output.page, title, items, snakemake.params.facts)
