@@ -61,4 +61,5 @@ def _panel(panel: Axes, cells: pd.DataFrame) -> None:
         )
     log2_ticks(panel, budgets)
     panel.set_ylabel(cells["metric"].iloc[0])
-    panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]) if panel.get_ylim()[0] < 0.15 else None)
+    low, high = panel.get_ylim()
+    panel.set_ylim(0.0 if low < 0.15 else low, max(high, 0.1))

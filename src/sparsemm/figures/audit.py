@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -60,6 +61,7 @@ def _panel(panel: Axes, cells: pd.DataFrame) -> None:
             zorder=3 if label == "sparsemm" else 2,
         )
     log2_ticks(panel, budgets)
-    low, high = panel.get_ylim()
-    log2_ticks(panel, budgets, axis="y")
-    panel.set_ylim(min(budgets[0], cells.loc[cells["budget"] > 0, "kept_tokens"].min()) / 1.2, max(high, low))
+    low = min(budgets[0], cells.loc[cells["budget"] > 0, "kept_tokens"].min()) / 1.2
+    high = 1.15 * max(budgets[-1], cells["kept_tokens"].max())
+    log2_ticks(panel, budgets, axis="y", apart=float(np.log2(high / low)) / 14)
+    panel.set_ylim(low, high)

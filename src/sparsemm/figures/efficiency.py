@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from sparsemm.collect import Paths, in_order, policy_order, read_efficiency
 from sparsemm.figures.style import foot, log2_ticks, look, panel_grid, paper_style, save
@@ -70,5 +70,6 @@ def _panel(panel: Axes, rows: pd.DataFrame, values: pd.Series, unit: str, *, log
     if log:
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
     else:
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0.0, 1.08 * float(values.max()))

@@ -163,8 +163,13 @@ def foot(figure: Figure, axes: Sequence[Axes], label: str) -> None:
     engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.04, h_pad=0.04)
 
 
-def log2_ticks(axes: Axes, values: Sequence[int], *, axis: str = "x") -> None:
-    """A log2 axis with exactly `values` labelled: 64, 2K, 32K."""
+def log2_ticks(axes: Axes, values: Sequence[int], *, axis: str = "x", apart: float = 0.0) -> None:
+    """A log2 axis with `values` labelled: 64, 2K, 32K; those that are `apart` octaves from the one before."""
+    kept: list[int] = []
+    for value in values:
+        if not kept or value / kept[-1] >= 2.0**apart:
+            kept.append(value)
+    values = kept
     target = axes.xaxis if axis == "x" else axes.yaxis
     (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2)
     target.set_major_locator(FixedLocator([float(value) for value in values]))

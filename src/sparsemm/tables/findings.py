@@ -25,7 +25,7 @@ from sparsemm.results import read_table
 from sparsemm.stats import paired_bootstrap
 from sparsemm.tables.writing import Cell, Row, write
 
-BETTER, WORSE, EVEN = "better", "worse", "no clear difference"
+BETTER, WORSE, EVEN = "better", "worse", "not clearly different"
 
 
 def findings(
@@ -150,7 +150,7 @@ def _curve(rows: pd.DataFrame) -> str:
             f" At {first['budget']} tokens SparseMM has {share:.0f} % of FullKV's {first['fullkv_score']:.3f}, "
             f"{POLICIES[first['best_other']]} {other:.0f} %."
         )
-    return f"SparseMM is {'; '.join(words)}.{tail}"
+    return f"against the best other method, SparseMM is {'; '.join(words)}.{tail}"
 
 
 def _score_shares(scores: Paths, model: str) -> list[str]:
