@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,11 +76,10 @@ def grid_text(document: Document) -> str:
 
 
 def turns(document: Document, rng: random.Random) -> list[tuple[str, str]]:
-    """(prompt, answer) turns: read everything, or ask for every line in random order."""
-    if rng.random() < 0.5:
+    """(prompt, answer) turns: read everything, or ask for up to four lines in random order."""
+    if rng.random() < 0.6:
         return [(READ_PROMPT, document.transcript)]
-    lines = list(document.lines)
-    rng.shuffle(lines)
+    lines = rng.sample(document.lines, min(4, len(document.lines)))
     return [(document.question(line), line.value) for line in lines]
 
 
@@ -136,6 +136,8 @@ def batches(
     """Batches number `first` to `last` - 1; each depends on (seed, number) only, so training resumes exactly."""
     for number in range(first, last):
         documents = draw_documents(f"{seed}-{number}", size)
+        if page is plain_page:  # short texts are where copying is learnt first
+            documents = [dataclasses.replace(document, lines=document.lines[:4]) for document in documents]
         rng = random.Random(f"{seed}-turns-{number}")
         rows = [encode(tokenizer, page(document), document, rng) for document in documents]
         longest = max(len(ids) for ids, _ in rows)

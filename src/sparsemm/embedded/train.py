@@ -1,8 +1,8 @@
-"""The training recipe of the embedded model: five stages, each resumable, in the order real MLLMs are made.
+"""The training recipe of the embedded model: six stages, each resumable, in the order real MLLMs are made.
 
 a  text model: copy and look up lines of plain text
 b  text model: the same documents as grids of characters, the shape that image tokens will have
-c  vision tower: name the glyph of every patch
+c  vision tower: name the glyph of every patch (c2: once more with a fresh schedule)
 d  projector: from the tower into the text model's embedding space
 e  everything together, on rendered documents
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
@@ -38,9 +39,10 @@ class Stage:
 
 
 STAGES = (
-    Stage("a", 600, 16, 2e-3),
-    Stage("b", 600, 16, 1.5e-3),
+    Stage("a", 400, 48, 2e-3),
+    Stage("b", 400, 12, 1.5e-3),
     Stage("c", 1200, 32, 1.5e-3),
+    Stage("c2", 1800, 24, 2e-3),
     Stage("d", 200, 32, 2e-3),
     Stage("e", 1300, 16, 1e-3),
 )
@@ -52,11 +54,10 @@ def _attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
     """Causal attention in float32: the backward pass of torch's bf16 flash attention on the CPU is slower."""
-    with torch.autocast("cpu", enabled=False):
-        out = F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), is_causal=True, scale=kwargs["scaling"]
-        )
-    return out.transpose(1, 2).contiguous(), None
+    out = F.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), is_causal=True, scale=kwargs["scaling"]
+    )
+    return out.transpose(1, 2).to(value.dtype).contiguous(), None
 
 
 class Trainee(nn.Module):
@@ -69,6 +70,10 @@ class Trainee(nn.Module):
         AttentionInterface.register("embedded_training", _attention)
         self.whole.set_attn_implementation({"text_config": "embedded_training"})
         self.glyphs = nn.Linear(int(self.whole.config.vision_config.hidden_size), 1 + len(ALPHABET))
+
+    def forward(self, compute: Callable[[], Any]) -> Any:
+        """Run one of the losses; a call of the module, so that `functional_call` can lend it other weights."""
+        return compute()
 
     def text_loss(self, batch: samples.Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and accuracy over the answer tokens of ids [B, S], with or without pixels."""
@@ -157,7 +162,7 @@ def _losses(trainee: Trainee, stage: Stage, seed: int, first: int) -> Iterator[A
         for batch in stream:
             yield lambda batch=batch: trainee.text_loss(batch)
         return
-    loss = _vision_loss if stage.name == "c" else _projector_loss
+    loss = _vision_loss if stage.name[0] == "c" else _projector_loss
     for number in range(first, stage.steps):
         yield lambda number=number: loss(trainee, f"{label}-{number}", stage.batch)
 
@@ -171,7 +176,7 @@ def _parameters(trainee: Trainee, name: str) -> list[nn.Parameter]:
         "d": [whole.model.multi_modal_projector],
         "e": [whole],
     }
-    return [parameter for part in parts[name] for parameter in part.parameters()]
+    return [parameter for part in parts[name[0]] for parameter in part.parameters()]
 
 
 def _rate(stage: Stage, step: int) -> float:
@@ -201,7 +206,10 @@ def run_stage(trainee: Trainee, stage: Stage, work: Path, seed: int, report: Cal
     for step, compute in enumerate(_losses(trainee, stage, seed, first), start=first):
         for group in optimiser.param_groups:
             group["lr"] = _rate(stage, step)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+        if fast:  # float32 masters, bf16 compute
+            weights = {name: weight.to(torch.bfloat16) for name, weight in trainee.named_parameters()}
+            loss, accuracy = functional_call(trainee, weights, (compute,))
+        else:
             loss, accuracy = compute()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
