@@ -24,15 +24,16 @@ class Job:
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[Job]:
+def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     """Run a script's body with all output in the rule's log and exit 1 on an error.
 
     An InputError is the user's to mend: one line in the log and on the terminal. Anything else is ours: the log
     gets the traceback, the terminal its last line. A rule that runs a model asks for `gpu` and gets a device before
-    torch starts.
+    torch starts. A job whose memory is `measured` leaves the allocator as it is.
     """
     from sparsemm.errors import InputError
     from sparsemm.gpu import lease_device
+    from sparsemm.heap import keep_freed_memory
 
     terminal = os.dup(2)
     log = Path(snakemake.log[0])
@@ -50,6 +51,8 @@ def job(snakemake: Any) -> Iterator[Job]:
             return
         wanted = snakemake.params.settings["device"]
         with lease_device(wanted, gpus=int(gpus)) as lease:
+            if not measured:
+                keep_freed_memory()
             yield Job(_start_torch(lease.device, wanted, snakemake.threads), snakemake.threads)
     except InputError as error:
         _stop(str(error), terminal)

@@ -2,7 +2,7 @@
 
 from job import image_limits, job
 
-with job(snakemake) as run:
+with job(snakemake, measured=True) as run:
     from sparsemm.efficiency import profile_cell
     from sparsemm.models import load_model, shape
     from sparsemm.policies import make_policy

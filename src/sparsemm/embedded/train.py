@@ -44,7 +44,7 @@ STAGES = (
     Stage("c", 1200, 32, 1.5e-3),
     Stage("c2", 1800, 24, 2e-3),
     Stage("d", 200, 32, 2e-3),
-    Stage("e", 1300, 16, 1e-3),
+    Stage("e", 1100, 12, 1e-3),
 )
 BLANK_WEIGHT = 0.05  # blanks are most patches and the least of the news
 SAVE_EVERY = 100
