@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: glibc returns every large tensor to the kernel, which then clears its pages again."""
+"""Keep freed memory: glibc returns every large tensor to the kernel, which then clears its pages again."""
 
 from __future__ import annotations
 
