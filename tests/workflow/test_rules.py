@@ -15,7 +15,7 @@ MODEL_RULES = {
     "evaluate_shard",
     "evaluate_masks",
     "map_attention",
-    "profile_cell",
+    "profile_length",
     "train_embedded",
 }
 

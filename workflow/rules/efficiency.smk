@@ -1,16 +1,19 @@
-# Decode latency and peak memory, one process a cell.
+# Decode latency and peak memory, one process a cell; the cells of one prompt length share a job and its imports.
 
 
-rule profile_cell:
+rule profile_length:
     input:
         scores=f"{OUT}/scores/{{model}}.parquet",
         model=model_files,
     output:
-        efficiency=f"{OUT}/efficiency/{{model}}/{{policy}}-{{tokens}}.parquet",
+        [
+            f"{OUT}/efficiency/{{model}}/{policy}-{{tokens}}.parquet"
+            for policy in config["efficiency"]["policies"]
+        ],
     log:
-        f"{OUT}/logs/efficiency/{{model}}/{{policy}}-{{tokens}}.log",
+        f"{OUT}/logs/efficiency/{{model}}/{{tokens}}.log",
     benchmark:
-        f"{OUT}/benchmarks/efficiency/{{model}}/{{policy}}-{{tokens}}.tsv"
+        f"{OUT}/benchmarks/efficiency/{{model}}/{{tokens}}.tsv"
     conda:
         "../../environment.yml"
     # All cores that this run has: nothing else runs beside a job that takes times. Profiles for clusters set a number.
@@ -22,6 +25,6 @@ rule profile_cell:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),
-        code=code_digest("efficiency.py", "models.py", "policies/__init__.py"),
+        code=code_digest("apart.py", "efficiency.py", "models.py", "policies/__init__.py"),
     script:
-        "../scripts/profile_cell.py"
+        "../scripts/profile_length.py"

@@ -1,0 +1,50 @@
+"""Call a function in a process of its own that is forked from this one, so that nothing is imported twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from sparsemm.errors import InputError
+
+Result = TypeVar("Result")
+
+
+def call_apart(function: Callable[[], Result], what: str) -> Result:
+    """The result of ``function()``, run in a forked child whose memory is its own.
+
+    The caller must not have run torch operations on several threads nor have started CUDA: neither survives a fork.
+
+    Raises:
+        InputError: the child's own, or one that says ``what`` was killed (memory, most likely).
+        RuntimeError: the child failed in another way; its traceback is on standard error.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_run, args=(function, sender))
+    child.start()
+    sender.close()
+    try:
+        kind, value = receiver.recv()
+    except EOFError:
+        kind, value = "died", None
+    child.join()
+    if kind == "result":
+        return value  # type: ignore[no-any-return]
+    if kind == "input":
+        raise InputError(value)
+    if child.exitcode is not None and child.exitcode < 0:
+        raise InputError(
+            f"{what}: the process was killed by signal {-child.exitcode}; free memory or ask for fewer tokens"
+        )
+    raise RuntimeError(f"{what}: the process failed (exit status {child.exitcode})")
+
+
+def _run(function: Callable[[], Any], sender: Connection) -> None:
+    try:
+        message = ("result", function())
+    except InputError as error:
+        message = ("input", str(error))
+    sender.send(message)

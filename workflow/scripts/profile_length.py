@@ -1,0 +1,55 @@
+"""Time decode and measure peak memory of every policy at one prompt length, each in a process of its own."""
+
+import os
+
+# Asking whether there is a GPU must not start CUDA here: the forked processes could not use it.
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+
+from job import image_limits, job
+
+with job(snakemake, measured=True) as run:
+    import pandas as pd
+
+    from sparsemm.apart import call_apart
+    from sparsemm.efficiency import profile_cell
+    from sparsemm.models import load_model, shape
+    from sparsemm.policies import make_policy
+    from sparsemm.results import provenance, write_table
+    from sparsemm.scores import HeadScores
+
+    settings, model = snakemake.params.settings, snakemake.params.model
+    name, asked = snakemake.wildcards.model, settings["efficiency"]
+    tokens = int(snakemake.wildcards.tokens)
+
+    def cell(label: str) -> tuple[pd.DataFrame, dict]:
+        """One cell's rows and provenance; everything that belongs to a model is loaded in here."""
+        scores = HeadScores.load(snakemake.input.scores)
+        loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+        sizes = shape(loaded.model)
+        scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
+        options = {key: settings[key] for key in ("kernel", "rho", "beta", "floor", "seed")}
+        policy = make_policy(
+            label,
+            budget=asked["budget"],
+            window=asked["window"],
+            scores=scores,
+            num_kv_heads=sizes.num_kv_heads,
+            **options,
+        )
+        counts = {key: asked[key] for key in ("new_tokens", "repeats", "warmup")}
+        frame = profile_cell(loaded, policy, tokens, label=label, seed=settings["seed"], **counts)
+        metadata = provenance(
+            {**settings, "model": model},
+            model=name,
+            model_revision=loaded.revision,
+            dataset="generated pages",
+            seed=settings["seed"],
+            image_limits=image_limits(loaded.processor),
+            device=run.device,
+            threads=run.threads,
+        )
+        return frame, metadata
+
+    for label, path in zip(asked["policies"], snakemake.output, strict=True):
+        frame, metadata = call_apart(lambda label=label: cell(label), f"{label} at {tokens} tokens")
+        write_table(path, frame, "efficiency", metadata)
