@@ -2,9 +2,11 @@
 
 a  text model: copy and look up lines of plain text
 b  text model: the same documents as grids of characters, the shape that image tokens will have
-c  vision tower: name the glyph of every patch (c2: once more with a fresh schedule)
+c  vision tower: name the glyph of every patch
 d  projector: from the tower into the text model's embedding space
 e  everything together, on rendered documents
+
+A stage with a number goes on where the one before it ended, with a fresh schedule.
 """
 
 from __future__ import annotations
@@ -150,10 +152,10 @@ def _losses(trainee: Trainee, stage: Stage, seed: int, first: int) -> Iterator[A
         "e": samples.image_page,
     }
     label = f"{seed}-{stage.name}"
-    if stage.name in pages:
+    if stage.name[0] in pages:
         stream = samples.batches(
             trainee.processor.tokenizer,
-            pages[stage.name],
+            pages[stage.name[0]],
             seed=label,
             size=stage.batch,
             first=first,
