@@ -42,7 +42,7 @@ COLUMNS = [
     "device",
 ]
 _PAGE = max(PAGE_SIZES)
-_LONG_PREFILL_S = 3.0  # a prefill longer than this is run and timed once, and decode is repeated from its end
+_LONG_PREFILL_S = 1.0  # a prefill longer than this is run and timed once, and decode is repeated from its end
 
 
 def profile_cell(

@@ -17,7 +17,7 @@ rule profile_length:
     conda:
         "../../environment.yml"
     # All cores that this run has: nothing else runs beside a job that takes times. Profiles for clusters set a number.
-    threads: workflow.cores or 8
+    threads: workflow.resource_settings.cores or 8
     resources:
         mem_mb=8000,
         runtime=60,
