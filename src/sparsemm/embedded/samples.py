@@ -75,16 +75,16 @@ def grid_text(document: Document) -> str:
     return " " * BASE_TOKENS + "".join(rows)
 
 
-def turns(document: Document, rng: random.Random) -> list[tuple[str, str]]:
-    """(prompt, answer) turns: read everything, or ask for up to four lines in random order."""
-    if rng.random() < 0.6:
+def turns(document: Document, rng: random.Random, reading: float) -> list[tuple[str, str]]:
+    """(prompt, answer) turns: a share `reading` reads everything, the others ask for four lines at random."""
+    if rng.random() < reading:
         return [(READ_PROMPT, document.transcript)]
     lines = rng.sample(document.lines, min(4, len(document.lines)))
     return [(document.question(line), line.value) for line in lines]
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, page: str, document: Document, rng: random.Random
+    tokenizer: PreTrainedTokenizerFast, page: str, document: Document, rng: random.Random, reading: float
 ) -> tuple[list[int], list[int]]:
     """Token ids and targets of one conversation about `page` (text, or placeholders of image tokens)."""
     end = token_id(tokenizer, "</s>")
@@ -93,7 +93,7 @@ def encode(
     if page.startswith("<image>"):
         ids = [*start, *[token_id(tokenizer, "<image>")] * (len(page) // len("<image>"))]
     targets = [-100] * len(ids)
-    for index, (prompt, answer) in enumerate(turns(document, rng)):
+    for index, (prompt, answer) in enumerate(turns(document, rng, reading)):
         opening = ("\n" if index == 0 else "USER: ") + prompt + " ASSISTANT:"
         asked = tokenizer(opening)["input_ids"]
         said = [*tokenizer(answer)["input_ids"], end]
@@ -130,6 +130,7 @@ def batches(
     *,
     seed: str,
     size: int,
+    reading: float,
     first: int,
     last: int,
 ) -> Iterator[Batch]:
@@ -139,7 +140,7 @@ def batches(
         if page is plain_page:  # short texts are where copying is learnt first
             documents = [dataclasses.replace(document, lines=document.lines[:4]) for document in documents]
         rng = random.Random(f"{seed}-turns-{number}")
-        rows = [encode(tokenizer, page(document), document, rng) for document in documents]
+        rows = [encode(tokenizer, page(document), document, rng, reading) for document in documents]
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.zeros(size, longest, dtype=torch.int64)
         targets = torch.full((size, longest), -100)
