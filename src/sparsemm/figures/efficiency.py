@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
@@ -50,21 +51,23 @@ def _panel(panel: Axes, rows: pd.DataFrame, values: pd.Series, unit: str, *, log
     frame = rows.assign(value=values)
     for index, label in enumerate(policy_order(frame["policy"])):
         style = look(label, index)
-        spread = (
-            frame[frame["policy"] == label].groupby("input_tokens")["value"].agg(["median", "min", "max"])
-        )
-        panel.fill_between(
-            spread.index, spread["min"], spread["max"], color=style.color, alpha=0.18, linewidth=0
-        )
-        panel.plot(
-            spread.index,
-            spread["median"],
+        seaborn.lineplot(
+            frame[frame["policy"] == label],
+            x="input_tokens",
+            y="value",
+            ax=panel,
+            estimator="median",
+            errorbar=("pi", 100),  # from the smallest to the largest repeat
+            err_kws={"alpha": 0.18, "linewidth": 0},
             color=style.color,
             marker=style.marker or "x",
+            markeredgecolor=style.color,
             linestyle=style.line,
             label=style.label,
+            legend=False,
             zorder=3 if label == "sparsemm" else 2,
         )
+    panel.set_xlabel("")
     log2_ticks(panel, sorted(set(frame["input_tokens"])))
     panel.set_ylabel(unit)
     if log:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from sparsemm.collect import Paths, as_paths
@@ -37,28 +38,32 @@ def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
         grid = figure.subplots(len(paths), 3, squeeze=False, width_ratios=(1.25, 1, 1))
         for row, path in zip(grid, paths):
             frame, model = read_table(path, "scores"), path.stem
-            _heat_map(figure, row[0], frame, model)
+            _heat_map(row[0], frame, model)
             _sorted_scores(row[1], frame)
             _cumulative(row[2], frame, of_model.get(model))
         save(figure, stem)
 
 
-def _heat_map(figure: Figure, panel: Axes, frame: pd.DataFrame, model: str) -> None:
+def _heat_map(panel: Axes, frame: pd.DataFrame, model: str) -> None:
     table = frame.pivot(index="layer", columns="head", values="score").to_numpy()
     # The square root: a few heads hold so much that on a linear scale all others are black.
-    drawn = panel.imshow(
-        table * 100, cmap="magma", aspect="auto", origin="lower", norm=PowerNorm(0.5, vmin=0)
+    seaborn.heatmap(
+        table * 100,
+        ax=panel,
+        cmap="magma",
+        norm=PowerNorm(0.5, vmin=0),
+        rasterized=True,
+        cbar_kws={"label": "visual score (% of all)", "pad": 0.02},
     )
-    panel.grid(False)
-    panel.spines[["top", "right"]].set_visible(True)
+    panel.invert_yaxis()  # the first layer at the bottom
+    for spine in panel.spines.values():
+        spine.set_visible(True)
     panel.set_title(model)
     panel.set_xlabel("head")
     panel.set_ylabel("layer")
-    for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    bar = figure.colorbar(drawn, ax=panel, pad=0.02)
-    bar.set_label("visual score (% of all)")
-    bar.outline.set_linewidth(0.5)
+    for axis, count in ((panel.xaxis, table.shape[1]), (panel.yaxis, table.shape[0])):
+        shown = range(0, count, -(-count // 8))
+        axis.set_ticks([index + 0.5 for index in shown], [str(index) for index in shown], rotation=0)
 
 
 def _sorted_scores(panel: Axes, frame: pd.DataFrame) -> None:
