@@ -38,6 +38,16 @@ def valid_tokens(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
     return known[0]
 
 
+class Session:
+    """Whether the `compress` that made a cache is still open; one object for all its caches and their copies."""
+
+    def __init__(self) -> None:
+        self.open = True
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Session:
+        return self
+
+
 class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's ragged keys and values. KV heads are stored once, never repeated for their query heads."""
 
@@ -45,18 +55,24 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     supports_early_init = False
 
     def __init__(
-        self, chooser: Chooser | None = None, reserve: int = 0, seen: int = 0, max_length: int | None = None
+        self,
+        chooser: Chooser | None = None,
+        reserve: int = 0,
+        seen: int = 0,
+        max_length: int | None = None,
+        session: Session | None = None,
     ) -> None:
         """chooser: what prefill keeps (None: the owner packs); reserve: tokens that can be appended.
 
         max_length: tokens in all, prompt included; sets the reserve when the prompt's length is known.
+        session: the layer works while it is open (None: always).
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.chooser = chooser
         self.reserve = reserve
         self.max_length = max_length
         self.seen = seen
-        self.closed = False
+        self.session = session
         self.store: FlatStore | None = None
         self.kept = torch.zeros(0, 0, dtype=torch.int64)  # [R, Hkv] tokens kept when packed
         self._pending = False
@@ -70,7 +86,7 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hand the new keys and values on, marked: the attention function has them stored by `attend`."""
-        if self.closed or self._pending:
+        if self._pending or (self.session is not None and not self.session.open):
             raise InputError(
                 "this ragged cache is used without the sparsemm attention; generate inside compress(...)"
             )
@@ -136,7 +152,8 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def combine(self, parts: Sequence[tuple[RaggedLayer, torch.Tensor | None]], reserve: int) -> RaggedLayer:
         """A layer like this one with the given rows (int64, None for all) of `parts`, copied once."""
         stores = [(layer.filled(), rows) for layer, rows in parts]
-        made = RaggedLayer(self.chooser, reserve, max(layer.seen for layer, _ in parts))
+        seen = max(layer.seen for layer, _ in parts)
+        made = RaggedLayer(self.chooser, reserve, seen, session=self.session)
         made.store = FlatStore.combine(stores, reserve)
         made.kept = torch.cat([layer.kept if rows is None else layer.kept[rows] for layer, rows in parts])
         made.is_initialized = True
@@ -197,13 +214,15 @@ class RaggedCache(Cache):
         reserve: int = 0,
         seen: int = 0,
         max_length: int | None = None,
+        session: Session | None = None,
     ) -> None:
         """choosers: one a layer, for prefill through this cache; seen: prompt tokens, for a loop by hand.
 
-        reserve, max_length: room for new tokens, see RaggedLayer.
+        reserve, max_length, session: see RaggedLayer.
         """
         each = choosers if choosers is not None else [None] * num_layers
-        self.ragged = [RaggedLayer(chooser, reserve, seen, max_length) for chooser in each]
+        self.session = session
+        self.ragged = [RaggedLayer(chooser, reserve, seen, max_length, session) for chooser in each]
         super().__init__(layers=list(self.ragged))
 
     @property
@@ -244,14 +263,9 @@ class RaggedCache(Cache):
         return made
 
     @property
-    def closed(self) -> bool:
-        """Whether the `compress` that made it was left."""
-        return any(layer.closed for layer in self.ragged)
-
-    def close(self) -> None:
-        """Refuse further use; sizes stay readable."""
-        for layer in self.ragged:
-            layer.closed = True
+    def filled(self) -> bool:
+        """Whether every layer holds its share of a prompt."""
+        return all(layer.store is not None for layer in self.ragged)
 
     def _replace(self, index: int, layer: RaggedLayer) -> None:
         self.ragged[index] = layer
