@@ -1,24 +1,21 @@
-"""compress and mask_heads around plain `generate`, against dense attention with dropped positions at -inf."""
+"""compress around plain `generate`, against the plain model and dense attention with dropped positions at -inf."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import copy
+import threading
 
 import pytest
 import torch
-from transformers import AttentionInterface, DynamicCache
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from oracle import dense_oracle, generate, kept_masks
+from transformers import LlamaConfig, LlamaForCausalLM, TextIteratorStreamer, TextStreamer
 
 from sparsemm import AdaKV, FullKV, PyramidKV, SnapKV, SparseMM
-from sparsemm.attention import NAME, capture_prefill, switched, text_layers
-from sparsemm.cache import RaggedCache
-from sparsemm.compress import chooser, compress, mask_heads, mask_rows
-from sparsemm.errors import InputError
+from sparsemm.compress import compress
 from sparsemm.models import shape
 
 import tiny
 
-NEW = 18
 WINDOW = 8
 BATCHES = {"one": None, "padded": tiny.UNEQUAL}
 
@@ -31,53 +28,6 @@ def policies(heads: int) -> list:
     scores /= scores.sum()
     size = {"budget": 24, "window": WINDOW}
     return [SnapKV(**size), PyramidKV(**size), AdaKV(**size), SparseMM(scores.numpy(), **size)]
-
-
-def generate(model, inputs, **options):
-    """Greedy tokens [B, new] and logits [new, B, V]."""
-    settings = {
-        "max_new_tokens": NEW,
-        "do_sample": False,
-        "return_dict_in_generate": True,
-        "output_logits": True,
-    }
-    out = model.generate(**inputs, **(settings | options))
-    return out.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(out.logits)
-
-
-def kept_masks(model, inputs, policy):
-    """What the policy keeps, bool [L, B, Hkv, T]."""
-    kept = []
-
-    def keep(seen):
-        choose = chooser(policy, seen.index, tiny.LAYERS)
-        kept.append(choose(seen.query, seen.key, seen.valid, seen.scaling))
-
-    capture_prefill(model, inputs, keep)
-    return torch.stack(kept)
-
-
-@contextmanager
-def dense_oracle(model, kept):
-    """Plain generation that, after the prefill, sees dropped prompt positions at -inf (eager attention)."""
-
-    def attention(module, query, key, value, attention_mask, scaling=None, **_):
-        group = query.shape[1] // key.shape[1]
-        scores = query @ key.repeat_interleave(group, 1).transpose(2, 3) * scaling
-        count, total = scores.shape[2:]
-        causal = torch.ones(count, total, dtype=torch.bool).tril(total - count)
-        allowed = causal if attention_mask is None else attention_mask
-        scores = scores.masked_fill(~allowed, float("-inf"))
-        if count < total:
-            dropped = ~kept[module.layer_idx].repeat_interleave(group, 1)[:, :, None]  # [B, Hq, 1, T]
-            scores[..., : dropped.shape[-1]].masked_fill_(dropped, float("-inf"))
-        weights = torch.softmax(scores, -1).nan_to_num()
-        return (weights @ value.repeat_interleave(group, 1)).transpose(1, 2), None
-
-    AttentionInterface.register("dense_oracle", attention)
-    AttentionMaskInterface.register("dense_oracle", sdpa_mask)
-    with switched(model, "dense_oracle"):
-        yield
 
 
 @pytest.mark.parametrize("sizes", BATCHES.values(), ids=BATCHES)
@@ -187,146 +137,135 @@ def test_later_turns(variant, policy, sizes):
     torch.testing.assert_close(torch.stack(ours.logits), torch.stack(plain.logits), atol=1e-5, rtol=0)
 
 
-def test_sampling_and_several_sequences(variant):
+LIMITED = SnapKV(budget=24, window=WINDOW)
+
+
+@pytest.mark.parametrize("policy", [FullKV(), LIMITED], ids=["fullkv", "snapkv"])
+def test_sampling_and_several_sequences(variant, policy):
     model, inputs = tiny.model(variant), tiny.inputs(tiny.UNEQUAL)
-    options = {"do_sample": True, "num_return_sequences": 2, "max_new_tokens": 6}
+    options = {"do_sample": True, "temperature": 1.5, "num_return_sequences": 2, "max_new_tokens": 6}
+    kept = kept_masks(model, inputs, policy).repeat_interleave(2, dim=1)
     torch.manual_seed(5)
-    plain, _ = generate(model, inputs, **options)
+    with dense_oracle(model, kept):
+        plain, logits = generate(model, inputs, **options)
     torch.manual_seed(5)
-    with compress(model, FullKV()) as run:
-        ours, _ = generate(model, inputs, **options)
-    assert torch.equal(ours, plain)
-    assert run.kept.shape == (tiny.LAYERS, 6, shape(model).num_kv_heads)
-
-
-def state(model) -> tuple:
-    """Everything compress could leave behind."""
-    configs = [model.config, model.config.text_config, model.config.vision_config]
-    return (
-        [config._attn_implementation for config in configs],
-        sorted(vars(model)),
-        [sorted(vars(module)) for module in model.modules()],
-        [len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules()],
-        model.generation_config.to_dict(),
-        [type(layer).__name__ for layer in text_layers(model)],
-    )
-
-
-def test_undone_on_exit_and_after_an_exception(variant):
-    model, inputs = tiny.model(variant), tiny.inputs()
-    before = state(model)
-    plain, _ = generate(model, inputs)
-    with compress(model, SnapKV(budget=24, window=WINDOW)) as run, mask_heads(model, [(0, 1)]):
-        generate(model, inputs)
-        assert state(model) != before
-    assert state(model) == before
-    kept = run.kept
-    with pytest.raises(KeyError), compress(model, FullKV()), mask_heads(model, [(1, 0)]):
-        raise KeyError("stop")
-    assert state(model) == before
-    assert torch.equal(generate(model, inputs)[0], plain)
-    assert torch.equal(run.kept, kept)
-    assert run.cache is None
-
-
-def test_what_cannot_work_says_so(variant):
-    model, inputs = tiny.model(variant), tiny.inputs()
-    before = state(model)
-    policy = SnapKV(budget=24, window=WINDOW)
-    refused = {
-        "beam": {"num_beams": 2},
-        "assisted": {"prompt_lookup_num_tokens": 2},
-        "cache_implementation": {"cache_implementation": "static"},
-        "prefill_chunk_size": {"prefill_chunk_size": 16},
-        "use_cache": {"use_cache": False},
-    }
     with compress(model, policy) as run:
-        for word, options in refused.items():
-            with pytest.raises(InputError, match=word):
-                model.generate(**inputs, max_new_tokens=2, **options)
-        with pytest.raises(InputError, match="outside"):
-            model.generate(**inputs, max_new_tokens=2, past_key_values=DynamicCache())
-        with pytest.raises(InputError, match="inside"), compress(model, policy):
-            pass
-        with pytest.raises(InputError, match="nothing was generated"):
-            _ = run.kept
-    assert state(model) == before
+        ours, our_logits = generate(model, inputs, **options)
+    assert torch.equal(ours, plain)
+    torch.testing.assert_close(our_logits, logits, atol=1e-5, rtol=0)
+    assert not torch.equal(ours[::2], ours[1::2])
+    assert torch.equal(run.kept, kept.sum(-1))
 
 
-def test_other_models_scores_and_sliding_windows():
-    model = tiny.model("gqa")
-    scores = torch.full((tiny.LAYERS, 5), 1 / (tiny.LAYERS * 5), dtype=torch.float64).numpy()
-    with pytest.raises(InputError, match="scores of shape"), compress(model, SparseMM(scores, 24, window=8)):
-        pass
-    text = model.config.text_config
-    text.sliding_window = 16
-    try:
-        with pytest.raises(InputError, match="sliding"), compress(model, FullKV()):
-            pass
-    finally:
-        text.sliding_window = None
-
-
-def test_cache_of_a_left_compress_is_refused(variant):
-    model, inputs = tiny.model(variant), tiny.inputs()
-    with compress(model, FullKV()) as run:
-        model.generate(**inputs, max_new_tokens=2)
-        cache = run.cache
-    ids = torch.cat([inputs["input_ids"], torch.ones(1, 2, dtype=torch.long)], 1)
-    with pytest.raises(InputError, match="inside compress"):
-        model.generate(input_ids=ids, past_key_values=cache, max_new_tokens=2)
-    assert isinstance(cache, RaggedCache)
-
-
-@pytest.mark.parametrize("implementation", ["eager", "sdpa", NAME])
-def test_masked_heads_are_zeroed_o_proj_inputs(variant, implementation):
-    model, inputs = tiny.model(variant), tiny.inputs(tiny.UNEQUAL)
-    heads = [(0, 2), (2, 0), (2, 5)]
-
-    def reference(layer):
-        def zero(module, args):
-            hidden = args[0].clone()
-            for at, head in heads:
-                if at == layer:
-                    hidden[..., head * tiny.HEAD_DIM : (head + 1) * tiny.HEAD_DIM] = 0
-            return (hidden,)
-
-        return zero
-
-    with switched(model, implementation):
-        plain, _ = generate(model, inputs)
-        hooks = [
-            layer.self_attn.o_proj.register_forward_pre_hook(reference(index))
-            for index, layer in enumerate(text_layers(model))
-        ]
-        tokens, logits = generate(model, inputs)
-        for hook in hooks:
-            hook.remove()
-        with mask_heads(model, heads):
-            ours, our_logits = generate(model, inputs)
-    assert torch.equal(ours, tokens)
-    assert torch.equal(our_logits, logits)
-    assert not torch.equal(ours, plain)
-
-
-def test_masks_differ_by_row_and_work_with_compress(variant):
-    model, inputs = tiny.model(variant), tiny.inputs(tiny.UNEQUAL)
-    mask = torch.zeros(3, tiny.LAYERS, tiny.HEADS, dtype=torch.bool)
-    mask[1, 1, 3] = mask[2, 0, 0] = True
-    policy = SnapKV(budget=24, window=WINDOW)
-    with compress(model, policy):
-        with mask_rows(model, mask):
-            together, _ = generate(model, inputs)
-        for row, heads in enumerate([[], [(1, 3)], [(0, 0)]]):
-            with mask_heads(model, heads):
-                alone, _ = generate(model, inputs)
-            assert torch.equal(alone[row], together[row])
-
-
-def test_bad_heads(variant):
+@pytest.mark.parametrize("policy", [FullKV(), LIMITED], ids=["fullkv", "snapkv"])
+def test_several_images_in_a_prompt(variant, policy):
+    """Two images, one and none: rows of very unequal length."""
     model = tiny.model(variant)
-    for heads in ([(3, 0)], [(0, 6)], [(-1, 0)], [(0,)], ["ab"]):
-        with pytest.raises(InputError), mask_heads(model, heads):
-            pass
-    with pytest.raises(InputError), mask_rows(model, torch.zeros(1, 2, 6, dtype=torch.bool)):
-        pass
+    images = [[tiny.image(60, 40), tiny.image(20, 64, seed=1)], [tiny.image(64, 64, seed=2)]]
+    texts = ["<s>USER: <image>\n<image>\nCompare. ASSISTANT:", "<s>USER: <image>\nRead. ASSISTANT:"]
+    texts.append("<s>USER: no image ASSISTANT:")
+    inputs = dict(tiny.processor()(images=[*images, []], text=texts, return_tensors="pt", padding=True))
+    plain, plain_logits = generate(model, inputs)
+    with dense_oracle(model, kept_masks(model, inputs, policy)):
+        tokens, logits = generate(model, inputs)
+    with compress(model, policy):
+        ours, our_logits = generate(model, inputs)
+    assert torch.equal(ours, tokens)
+    torch.testing.assert_close(our_logits, logits, atol=1e-5, rtol=0)
+    if policy is not LIMITED:
+        torch.testing.assert_close(our_logits, plain_logits, atol=1e-5, rtol=0)
+        assert torch.equal(ours, plain)
+
+
+def test_scores_hidden_states_and_stopping_rows(variant):
+    """Rows that meet the stop token early are padded, as without compress; `generate` returns the same things."""
+    model, inputs = tiny.model(variant), tiny.inputs(tiny.UNEQUAL)
+    stop = int(generate(model, inputs)[0][0, 3])
+    options = {
+        "max_new_tokens": 10,
+        "eos_token_id": stop,
+        "repetition_penalty": 1.3,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "output_hidden_states": True,
+    }
+    plain = model.generate(**inputs, **options, do_sample=False)
+    with compress(model, FullKV()) as run:
+        ours = model.generate(**inputs, **options, do_sample=False)
+        assert ours.past_key_values is run.cache
+    assert set(ours) == set(plain)
+    assert torch.equal(ours.sequences, plain.sequences)
+    torch.testing.assert_close(torch.stack(ours.scores), torch.stack(plain.scores), atol=1e-5, rtol=0)
+    for mine, theirs in zip(ours.hidden_states[1:], plain.hidden_states[1:], strict=True):
+        torch.testing.assert_close(mine[-1], theirs[-1], atol=1e-4, rtol=0)
+
+
+class Collected(TextStreamer):
+    """Keeps what a TextStreamer would print."""
+
+    text = ""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        self.text += text
+
+
+@pytest.mark.parametrize("policy", [FullKV(), LIMITED], ids=["fullkv", "snapkv"])
+def test_streaming(variant, policy):
+    model, inputs = tiny.model(variant), tiny.inputs()
+    with dense_oracle(model, kept_masks(model, inputs, policy)):
+        tokens, _ = generate(model, inputs)
+    expected = tiny.tokenizer().decode(tokens[0], skip_special_tokens=True)
+    printed = Collected(tiny.tokenizer(), skip_prompt=True, skip_special_tokens=True)
+    pieces = TextIteratorStreamer(tiny.tokenizer(), skip_prompt=True, timeout=60, skip_special_tokens=True)
+    with compress(model, policy):
+        generate(model, inputs, streamer=printed)
+        worker = threading.Thread(target=generate, args=(model, inputs), kwargs={"streamer": pieces})
+        worker.start()
+        streamed = "".join(pieces)
+        worker.join()
+    assert printed.text == expected
+    assert streamed == expected
+
+
+def test_a_copied_cache_takes_another_turn(variant):
+    """One prompt, two questions: each answer is that of its own conversation."""
+    model, inputs = tiny.model(variant), tiny.inputs()
+    answers = []
+    with compress(model, LIMITED):
+        first = model.generate(**inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
+        for more in (torch.tensor([[30, 41, 52, 63]]), torch.tensor([[70, 80]])):
+            ids = torch.cat([first.sequences, more], 1)
+            alone = model.generate(
+                **inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True
+            ).past_key_values
+            for cache in (copy.deepcopy(first.past_key_values), alone):
+                answers.append(
+                    model.generate(input_ids=ids, past_key_values=cache, max_new_tokens=5, do_sample=False)
+                )
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[2], answers[3])
+
+
+def test_embeddings_as_the_prompt(variant):
+    model, inputs = tiny.model(variant), tiny.inputs()
+    ids = inputs["input_ids"][:, -40:].clone()
+    ids[ids == 4] = 9
+    embeds = model.get_input_embeddings()(ids).detach()
+    plain = model.generate(inputs_embeds=embeds, max_new_tokens=6, do_sample=False)
+    with compress(model, FullKV()) as run:
+        assert torch.equal(model.generate(inputs_embeds=embeds, max_new_tokens=6, do_sample=False), plain)
+    assert (run.kept == 40).all()
+
+
+def test_a_text_model_is_compressed_too():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": None}
+    model = LlamaForCausalLM(LlamaConfig(**sizes, **heads)).eval()
+    ids = torch.randint(1, 50, (2, 40))
+    plain = model.generate(ids, max_new_tokens=6, do_sample=False)
+    with compress(model, FullKV()):
+        assert torch.equal(model.generate(ids, max_new_tokens=6, do_sample=False), plain)
+    with compress(model, LIMITED) as run:
+        model.generate(ids, max_new_tokens=6, do_sample=False)
+    assert (run.kept == 24).all()

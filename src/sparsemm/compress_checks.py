@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.generation.configuration_utils import GenerationConfig, GenerationMode
@@ -48,11 +49,11 @@ def _check_scores(model: PreTrainedModel, policy: Policy, any_scores: bool) -> N
     if scores is None:
         return
     text = model.config.get_text_config()
-    found = tuple(getattr(getattr(scores, "values", scores), "shape", ()))
+    found = np.shape(getattr(scores, "values", scores))
     heads = int(text.num_attention_heads)
     kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
     fitting = [(int(text.num_hidden_layers), kv_heads), (int(text.num_hidden_layers), heads)]
-    if found and found not in fitting:
+    if found not in fitting:
         raise InputError(
             f"the {policy.name} policy has scores of shape {found}, the model needs {fitting[0]} or "
             f"{fitting[1]}; use scores of this model"
@@ -86,9 +87,9 @@ def check_call(
     _check_config(config, config.get_generation_mode(asked.get("assistant_model")))
     given = rest.get("past_key_values")
     if given is not None:
-        prompt = asked.get("inputs")
-        prompt = rest.get("input_ids") if prompt is None else prompt
-        _check_cache(given, session, prompt, rest.get("attention_mask"), config.num_return_sequences)
+        prompts = [asked.get("inputs"), rest.get("input_ids"), rest.get("inputs_embeds")]
+        prompt = next((tensor for tensor in prompts if tensor is not None), None)
+        _check_cache(given, session, prompt, config.num_return_sequences or 1)
 
 
 def _check_implementation(name: str | None) -> None:
@@ -111,13 +112,7 @@ def _check_config(config: GenerationConfig, mode: GenerationMode) -> None:
         raise InputError("compress(...) forms no attention weights; leave out output_attentions")
 
 
-def _check_cache(
-    given: object,
-    session: Session,
-    prompt: torch.Tensor | None,
-    mask: torch.Tensor | None,
-    sequences: int | None,
-) -> None:
+def _check_cache(given: object, session: Session, prompt: torch.Tensor | None, sequences: int) -> None:
     """A later turn: the cache of this compress, the rows it holds and the whole conversation."""
     if not isinstance(given, RaggedCache) or given.session is not session:
         raise InputError(
@@ -126,14 +121,15 @@ def _check_cache(
         )
     if prompt is None:
         return
-    rows, held = prompt.shape[0] * (sequences or 1), given.ragged[0].batch_size
+    rows, held = prompt.shape[0] * sequences, given.ragged[0].batch_size
     if rows != held:
         raise InputError(
             f"past_key_values holds {held} sequences, {rows} are asked for; give one prompt each and leave out "
             "num_return_sequences"
         )
-    known, seen = (prompt if mask is None else mask).shape[1], given.get_seq_length()
-    if known <= seen:
+    seen = given.get_seq_length()
+    if prompt.shape[1] <= seen:
         raise InputError(
-            f"past_key_values has seen {seen} tokens, the prompt has {known}; give the whole conversation"
+            f"past_key_values has seen {seen} tokens, the prompt has {prompt.shape[1]}; give the whole "
+            "conversation, with what was generated"
         )

@@ -1,0 +1,63 @@
+"""Dense attention in which, after the prefill, dropped prompt positions are at -inf: what decode must equal."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from sparsemm.attention import capture_prefill, switched
+from sparsemm.compress import chooser
+from sparsemm.models import shape
+
+NEW = 18
+
+
+def generate(model, inputs, **options):
+    """Greedy tokens [B, new] and logits [new, B, V]."""
+    settings = {
+        "max_new_tokens": NEW,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_logits": True,
+    }
+    out = model.generate(**inputs, **(settings | options))
+    return out.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(out.logits)
+
+
+def kept_masks(model, inputs, policy):
+    """What the policy keeps, bool [L, B, Hkv, T]."""
+    kept = []
+    layers = shape(model).num_layers
+
+    def keep(seen):
+        choose = chooser(policy, seen.index, layers)
+        kept.append(choose(seen.query, seen.key, seen.valid, seen.scaling))
+
+    capture_prefill(model, inputs, keep)
+    return torch.stack(kept)
+
+
+@contextmanager
+def dense_oracle(model, kept):
+    """Plain generation that, after the prefill, sees dropped prompt positions at -inf (eager attention)."""
+
+    def attention(module, query, key, value, attention_mask, scaling=None, **_):
+        group = query.shape[1] // key.shape[1]
+        scores = query @ key.repeat_interleave(group, 1).transpose(2, 3) * scaling
+        count, total = scores.shape[2:]
+        causal = torch.ones(count, total, dtype=torch.bool).tril(total - count)
+        allowed = causal if attention_mask is None else attention_mask
+        scores = scores.masked_fill(~allowed, float("-inf"))
+        if count < total:
+            dropped = ~kept[module.layer_idx].repeat_interleave(group, 1)[:, :, None]  # [B, Hq, 1, T]
+            scores[..., : dropped.shape[-1]].masked_fill_(dropped, float("-inf"))
+        weights = torch.softmax(scores, -1).nan_to_num()
+        return (weights @ value.repeat_interleave(group, 1)).transpose(1, 2), None
+
+    AttentionInterface.register("dense_oracle", attention)
+    AttentionMaskInterface.register("dense_oracle", sdpa_mask)
+    with switched(model, "dense_oracle"):
+        yield
