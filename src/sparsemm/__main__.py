@@ -1,0 +1,8 @@
+"""`python -m sparsemm`."""
+
+import sys
+
+from sparsemm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

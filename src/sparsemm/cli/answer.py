@@ -1,0 +1,178 @@
+"""`sparsemm answer`: one question about one image (or several) under a policy, and against the full cache."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sparsemm.cli.common import add_device, at_least, command, find_scores, load, size, table
+from sparsemm.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from sparsemm.models import Loaded
+    from sparsemm.policies import Policy
+
+POLICIES = ("fullkv", "snapkv", "pyramidkv", "adakv", "sparsemm", "random_heads", "local_window")
+_EXAMPLES = """\
+  sparsemm answer page.png "What is the total?" --model models/llava --budget 256 --compare
+  sparsemm answer page.png "Read line 2." --model models/llava --policy snapkv --budget 128
+  sparsemm answer a.png b.png "What differs?" --model models/llava --policy "sparsemm[waterfill=true]" --json"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = command(
+        commands,
+        "answer",
+        summary="answer a question about an image with a compressed cache",
+        text="Answer a question about one image (or several) while the KV cache holds only what the policy keeps.\n"
+        "Decoding is greedy. Prints the answer, tokens kept, bytes of K and V kept and the time taken.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file; several make one prompt")
+    parser.add_argument("question", metavar="QUESTION", help="what to ask")
+    parser.add_argument("--model", required=True, metavar="PATH", help="folder of a transformers model")
+    parser.add_argument(
+        "--policy",
+        default="sparsemm",
+        metavar="P",
+        help=f"{', '.join(POLICIES)}; settings go in brackets: sparsemm[waterfill=true] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=at_least(1),
+        default=256,
+        metavar="N",
+        help="prompt tokens kept per KV head, mean over the model, window included (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--window",
+        type=at_least(1),
+        default=32,
+        metavar="N",
+        help="newest prompt tokens, always kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rho",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="share of the budget that all heads get alike, 0 to 1; sparsemm, random_heads (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scores",
+        metavar="PATH",
+        help="head scores, .parquet or published .json (default: head_scores.parquet in the model's folder)",
+    )
+    parser.add_argument("--any-scores", action="store_true", help="use scores recorded for another model too")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=at_least(1),
+        default=128,
+        metavar="N",
+        help="longest answer, tokens (default: %(default)s)",
+    )
+    parser.add_argument("--compare", action="store_true", help="answer with the full cache too")
+    add_device(parser)
+    parser.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Answer; what can be wrong with the input is found before the model is loaded, where it can be."""
+    images = [open_image(name) for name in args.images]
+    policy = _policy(args)
+    loaded = load(args)
+    result = {"model": loaded.name, "device": args.device, "dtype": args.dtype}
+    result |= {"policy": args.policy, "budget": policy.budget, "window": policy.window}
+    result["images"], result["question"] = args.images, args.question
+    full = None
+    if args.compare:
+        from sparsemm.policies import FullKV
+
+        full = ask(loaded, FullKV(), images, args)
+    result |= ask(loaded, policy, images, args)
+    return result | {"full": full}
+
+
+def _policy(args: argparse.Namespace) -> Policy:
+    from sparsemm.policies import make_policy, parse_label
+
+    scores = None
+    if parse_label(args.policy)[0] == "sparsemm":
+        scores = find_scores(args.scores, args.model)
+    return make_policy(args.policy, budget=args.budget, window=args.window, rho=args.rho, scores=scores)
+
+
+def open_image(name: str) -> Image:
+    """The image of a file, RGB. Raises InputError when there is none or it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(name) as opened:
+            return opened.convert("RGB")
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such image; check the path") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: not a readable image; give a PNG or JPEG file") from error
+
+
+def ask(loaded: Loaded, policy: Policy, images: Sequence[Image], args: argparse.Namespace) -> dict[str, Any]:
+    """One greedy answer under `policy`: the text and what it took. Times are of one run, nothing warmed up."""
+    import torch
+
+    from sparsemm.cli.watch import Watch
+    from sparsemm.compress import compress
+    from sparsemm.models import build_inputs
+
+    inputs = build_inputs(loaded, [list(images)], [args.question], loaded.model.device)
+    prompt = inputs["input_ids"].shape[1]
+    tokenizer, model = loaded.processor.tokenizer, loaded.model
+    with (
+        torch.no_grad(),
+        compress(model, policy, any_scores=args.any_scores) as kept,
+        Watch(model, policy.name, args.max_new_tokens, shown=not args.quiet) as watch,
+    ):
+        generate: Any = model.generate
+        options = {"max_new_tokens": args.max_new_tokens, "do_sample": False, "streamer": watch}
+        output = generate(**inputs, **options, pad_token_id=_pad(tokenizer))
+        return {
+            "text": tokenizer.decode(output[0, prompt:].tolist(), skip_special_tokens=True).strip(),
+            "prompt_tokens": prompt,
+            "new_tokens": output.shape[1] - prompt,
+            "kept_tokens": float(kept.kept.double().mean()),
+            "cache_bytes": kept.cache_bytes,
+            "reserved_bytes": kept.reserved_bytes,
+            "prefill_seconds": watch.prefill_seconds,
+            "decode_ms_per_token": watch.decode_ms_per_token,
+        }
+
+
+def _pad(tokenizer: Any) -> int:
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def show(result: dict[str, Any]) -> str:
+    """The answer, then a line of facts a run."""
+    label = result["policy"] if result["budget"] is None else f"{result['policy']} at {result['budget']}"
+    runs = [(label, result)] + ([("full cache", result["full"])] if result["full"] else [])
+    header = ["", "prompt tokens", "kept a head", "K and V", "prefill", "decode", "answer tokens"]
+    rows = [
+        [
+            name,
+            each["prompt_tokens"],
+            f"{each['kept_tokens']:.1f}",
+            size(each["cache_bytes"]),
+            f"{each['prefill_seconds']:.2f} s",
+            "-" if each["decode_ms_per_token"] is None else f"{each['decode_ms_per_token']:.1f} ms/token",
+            each["new_tokens"],
+        ]
+        for name, each in runs
+    ]
+    lines = [result["text"], "", table(header, rows)]
+    if result["full"]:
+        lines[0] = f"{label}: {result['text']}\nfull cache: {result['full']['text']}"
+        lines.append("One run each, the full cache first: times are an impression, not a measurement.")
+    return "\n".join(lines)

@@ -1,0 +1,124 @@
+"""What the commands share: options, loading with progress, finding scores, tables of text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsemm.errors import InputError
+from sparsemm.scores import HeadScores
+
+if TYPE_CHECKING:
+    from sparsemm.models import Loaded
+
+SCORES_FILE = "head_scores.parquet"  # where a model's folder keeps them
+_SLOW_BYTES = 500_000_000  # weights beyond this take seconds to read
+
+
+def command(commands: Any, name: str, *, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """The parser of one command, with the options that all have."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+    return parser
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where and in what precision a model runs."""
+    parser.add_argument(
+        "--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float16", "bfloat16"),
+        help="precision of weights and cache (default: %(default)s)",
+    )
+
+
+def at_least(least: int) -> Any:
+    """A whole number from `least` on, as an argparse type."""
+
+    def whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is below {least}")
+        return value
+
+    return whole
+
+
+def load(args: argparse.Namespace) -> Loaded:
+    """The model of --model on --device; large weights are loaded under a progress bar."""
+    from transformers.utils import logging
+
+    from sparsemm.models import load_model
+
+    with bar_of_weights(logging, not args.quiet and _weight_bytes(Path(args.model)) > _SLOW_BYTES):
+        return load_model(args.model, device=args.device, dtype=args.dtype)
+
+
+@contextmanager
+def bar_of_weights(logging: Any, shown: bool) -> Iterator[None]:
+    """Transformers' own bar while weights load, or none; afterwards its setting is what it was."""
+    before = logging.is_progress_bar_enabled()
+    switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
+    switch[shown]()
+    try:
+        yield
+    finally:
+        switch[before]()
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def find_scores(scores: str | None, model: str | None) -> HeadScores:
+    """Scores of a file or folder, else those in the model's folder; InputError says how to make them."""
+    if scores is not None:
+        path = Path(scores)
+        return HeadScores.load(path / SCORES_FILE if path.is_dir() else path)
+    if model is None:
+        raise InputError("no scores to use; give --scores PATH, or --model PATH whose folder holds them")
+    kept = Path(model) / SCORES_FILE
+    if not kept.is_file():
+        raise InputError(
+            f"{kept}: no head scores there; make them with `sparsemm heads --model {model} --save`, or give "
+            "--scores PATH"
+        )
+    return HeadScores.load(kept)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns of text: the first to the left, the others to the right."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(header))]
+    lines = []
+    for row in cells:
+        first, *others = (
+            f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))
+        )
+        lines.append("  ".join([first, *others]).rstrip())
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    """Bytes as people read them: 3.4 MiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"

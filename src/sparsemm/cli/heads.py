@@ -1,0 +1,162 @@
+"""`sparsemm heads`: which query heads look at the image, as a table, a figure and a scores file."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sparsemm.cli.common import SCORES_FILE, add_device, at_least, command, load, table
+from sparsemm.errors import InputError
+from sparsemm.files import whole_file
+from sparsemm.scores import HeadScores
+
+_EXAMPLES = """\
+  sparsemm heads --model models/llava --save                    score, keep head_scores.parquet with the model
+  sparsemm heads --model models/llava --images 200 --figure heads.png
+  sparsemm heads --scores head_scores/llava.json --top 10       look at scores made elsewhere"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = command(
+        commands,
+        "heads",
+        summary="score a model's heads on generated pages; table and heat map",
+        text="Show a model's visual heads: those that look at a word in the image while they write it.\n"
+        "With --scores the file is shown; without, the model of --model reads generated pages and its heads are\n"
+        "scored (minutes for a 7B model on a GPU).",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("--model", metavar="PATH", help="folder of a transformers model, to score its heads")
+    parser.add_argument("--scores", metavar="PATH", help="show these scores, .parquet or published .json")
+    parser.add_argument(
+        "--top", type=at_least(1), default=20, metavar="N", help="heads listed (default: %(default)s)"
+    )
+    parser.add_argument("--figure", metavar="FILE", help="draw scores to FILE, .png or .pdf")
+    parser.add_argument(
+        "--save",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help=f"write the scores, .parquet or .json (default FILE: {SCORES_FILE} in the model's folder)",
+    )
+    parser.add_argument(
+        "--images",
+        type=at_least(1),
+        default=50,
+        metavar="N",
+        help="generated pages to read (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the generated pages (default: %(default)s)")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=at_least(1),
+        default=256,
+        metavar="N",
+        help="longest reading of a page, tokens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=at_least(1),
+        default=8,
+        metavar="N",
+        help="pages read at once (default: %(default)s)",
+    )
+    add_device(parser)
+    parser.set_defaults(run=run, show=show)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Score or read the scores, then write what was asked for."""
+    target = _save_path(args)
+    _check_suffix("--figure", args.figure, (".png", ".pdf"))
+    _check_suffix("--save", target, (".parquet", ".json"))
+    if args.scores is not None:
+        path = Path(args.scores)
+        scores = HeadScores.load(path / SCORES_FILE if path.is_dir() else path)
+        name = str(scores.metadata.get("model") or path.stem)
+    elif args.model is not None:
+        scores = _score(args)
+        name = str(scores.metadata["model"])
+    else:
+        raise InputError("heads: no model and no scores; give --model PATH or --scores PATH")
+    if target is not None:
+        scores.save(target)
+    if args.figure is not None:
+        draw(scores, name, Path(args.figure))
+    layers, heads = scores.values.shape
+    return {
+        "model": name,
+        "layers": layers,
+        "heads": heads,
+        "matched_tokens": scores.matched,
+        "share_of_top": {f"{part:g}": scores.top_share(part) for part in (0.01, 0.02, 0.05, 0.1, 0.2)},
+        "top": [
+            {"rank": rank, "layer": layer, "head": head, "score": float(scores.values[layer, head])}
+            for rank, (layer, head) in enumerate(scores.ranking()[: args.top], start=1)
+        ],
+        "saved": None if target is None else str(target),
+        "figure": args.figure,
+    }
+
+
+def _save_path(args: argparse.Namespace) -> Path | None:
+    if args.save is None:
+        return None
+    if args.save:
+        return Path(args.save)
+    if args.model is None:
+        raise InputError("--save: without --model there is no folder to save to; give --save FILE")
+    return Path(args.model) / SCORES_FILE
+
+
+def _check_suffix(option: str, path: str | Path | None, known: tuple[str, ...]) -> None:
+    if path is not None and Path(path).suffix not in known:
+        raise InputError(f"{option}: {path} ends in none of {', '.join(known)}; name the file so")
+
+
+def _score(args: argparse.Namespace) -> HeadScores:
+    """Scores on generated pages, with what made them as metadata."""
+    from sparsemm.probe import generate_probe
+    from sparsemm.scoring import score_heads
+
+    loaded = load(args)
+    made = {"model": loaded.name, "model_revision": loaded.revision, "dataset": "generated pages"}
+    return score_heads(
+        loaded.model,
+        loaded.processor,
+        generate_probe(args.images, args.seed),
+        max_new_tokens=args.max_new_tokens,
+        batch_size=args.batch_size,
+        progress=not args.quiet,
+        metadata=made | {"images": args.images, "seed": args.seed},
+    )
+
+
+def draw(scores: HeadScores, name: str, path: Path) -> None:
+    """Heat map, sorted scores and cumulative share of one model, to one .png or .pdf file."""
+    from sparsemm.figures.heatmap import figure2
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.parquet"
+        scores.save(file)
+        figure2([file], file.with_name("drawn"))
+        with whole_file(path) as partial:
+            partial.write_bytes(file.with_name(f"drawn{path.suffix}").read_bytes())
+
+
+def show(result: dict[str, Any]) -> str:
+    """The best heads, then how few hold how much."""
+    rows = [
+        [each["rank"], each["layer"], each["head"], f"{each['score'] * 100:.2f} %"] for each in result["top"]
+    ]
+    shares = ", ".join(f"{float(k):.0%} hold {v:.0%}" for k, v in result["share_of_top"].items())
+    lines = [
+        f"{result['model']}: {result['layers']} layers x {result['heads']} query heads",
+        table(["rank", "layer", "head", "visual score"], rows),
+        f"best heads: {shares} of the score",
+    ]
+    lines += [f"written: {result[key]}" for key in ("saved", "figure") if result[key]]
+    return "\n".join(lines)
