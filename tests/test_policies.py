@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 
+import naive
 import numpy as np
 import pytest
 import torch
@@ -32,66 +33,19 @@ SCORES = HeadScores(values=np.random.default_rng(1).random((5, 6)) ** 4)
 NEG = float("-inf")
 
 
-def naive_snapkv(pooled, budget, layer, layers):
-    """One sample: [Hkv][P] numbers without pads."""
-    past = len(pooled[0])
-    if past + WINDOW < budget:
-        return [past] * len(pooled)
-    return [budget - WINDOW] * len(pooled)
+def naive_sparsemm(pooled, budget, window, layer, layers):
+    return naive.allocated(SCORES.values[:layers], pooled, budget, window, layer)
 
 
-def naive_pyramidkv(pooled, budget, layer, layers, beta=20):
-    past, base = len(pooled[0]), budget - WINDOW
-    if layers == 1:
-        return [min(base, past)] * len(pooled)
-    least = base // beta
-    most = base * 2 - least
-    if most >= past:
-        most = past
-        least = base * 2 - most
-    step = (most - least) // (layers - 1)
-    return [max(0, min(most - layer * step, past))] * len(pooled)
+def naive_random(pooled, budget, window, layer, layers):
+    return naive.allocated(random_scores(layers, len(pooled), 7), pooled, budget, window, layer)
 
 
-def naive_adakv(pooled, budget, layer, layers, floor=0.2):
-    past, base = len(pooled[0]), budget - WINDOW
-    if base > past:
-        return [past] * len(pooled)
-    entries = []
-    for head, values in enumerate(pooled):
-        ranked = sorted((np.float32(v) for v in values), reverse=True)
-        total = np.float32(sum(ranked))
-        weight = np.float32(sum(ranked[:base])) / total if total else np.float32(0)
-        entries += [(-(v * weight), head) for v in ranked]
-    taken = sorted(entries)[: len(pooled) * base]
-    counts = [sum(1 for _, head in taken if head == h) for h in range(len(pooled))]
-    return [min(past, round(float(np.float32(c * (1 - floor))) + int(floor * base))) for c in counts]
-
-
-def naive_allocated(scores, pooled, budget, layer, rho=0.1):
-    past, base = len(pooled[0]), budget - WINDOW
-    if past < base:
-        return [past] * len(pooled)
-    group = scores.shape[1] // len(pooled)
-    uniform = int(base * rho)
-    remain = (base - uniform) * len(scores) * len(pooled)
-    shares = [sum(scores[layer, h * group : (h + 1) * group]) for h in range(len(pooled))]
-    return [min(past, round(share * remain + uniform)) for share in shares]
-
-
-def naive_sparsemm(pooled, budget, layer, layers):
-    return naive_allocated(SCORES.values[:layers], pooled, budget, layer)
-
-
-def naive_random(pooled, budget, layer, layers):
-    return naive_allocated(random_scores(layers, len(pooled), 7), pooled, budget, layer)
-
-
-def naive_full(pooled, budget, layer, layers):
+def naive_full(pooled, budget, window, layer, layers):
     return [len(pooled[0])] * len(pooled)
 
 
-def naive_local(pooled, budget, layer, layers):
+def naive_local(pooled, budget, window, layer, layers):
     return [0] * len(pooled)
 
 
@@ -101,9 +55,9 @@ def make(name: str, budget: int) -> Policy:
 
 NAIVE = {
     "fullkv": naive_full,
-    "snapkv": naive_snapkv,
-    "pyramidkv": naive_pyramidkv,
-    "adakv": naive_adakv,
+    "snapkv": naive.snapkv,
+    "pyramidkv": naive.pyramidkv,
+    "adakv": naive.adakv,
     "sparsemm": naive_sparsemm,
     "random_heads": naive_random,
     "local_window": naive_local,
@@ -137,7 +91,11 @@ def test_equals_its_definition_also_in_padded_batches(
     for got, row, length in zip(keep.tolist(), rows, lengths):
         assert all(0 <= k <= length for k in got)
         want = NAIVE[name](
-            torch.tensor(row, dtype=torch.float32).reshape(kv_heads, length).tolist(), budget, layer, 5
+            torch.tensor(row, dtype=torch.float32).reshape(kv_heads, length).tolist(),
+            budget,
+            WINDOW,
+            layer,
+            5,
         )
         assert got == want
 

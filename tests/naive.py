@@ -1,0 +1,90 @@
+"""The compression methods as PAPER.md defines them, in plain loops over numbers; nothing of the package but its data.
+
+A prompt is [Hkv][P] pooled values (P positions before the window, pads cut off); attention rows are [Hq][w][T].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Pooled = Sequence[Sequence[float]]
+
+
+def pooled(rows: Sequence[Sequence[Sequence[float]]], kv_heads: int, window: int, kernel: int = 5):
+    """Mean over the window's queries, mean over the group, average pooling with counted zero padding: [Hkv][P].
+
+    rows: [Hq][window][T] attention weights of the last queries, pads cut off.
+    """
+    group = len(rows) // kv_heads
+    past = max(len(rows[0][0]) - window, 0)
+    result = []
+    for kv in range(kv_heads):
+        heads = rows[kv * group : (kv + 1) * group]
+        mean = [0.0] * past
+        for head in heads:
+            for row in head[-window:]:
+                for column in range(past):
+                    mean[column] += row[column] / window / group
+        reach = kernel // 2
+        result.append([sum(mean[max(i - reach, 0) : min(i + reach + 1, past)]) / kernel for i in range(past)])
+    return result
+
+
+def snapkv(pooled: Pooled, budget: int, window: int, layer: int, layers: int) -> list[int]:
+    past = len(pooled[0])
+    if past + window < budget:
+        return [past] * len(pooled)
+    return [budget - window] * len(pooled)
+
+
+def pyramidkv(pooled: Pooled, budget: int, window: int, layer: int, layers: int, beta: int = 20) -> list[int]:
+    past, base = len(pooled[0]), budget - window
+    if past < base:
+        return [past] * len(pooled)
+    if layers == 1:  # PAPER.md divides by L - 1: one layer gets the mean, which is the budget
+        return [base] * len(pooled)
+    least = base // beta
+    most = base * 2 - least
+    if most >= past:
+        most = past
+        least = base * 2 - most
+    step = (most - least) // (layers - 1)
+    return [most - layer * step] * len(pooled)
+
+
+def adakv(pooled: Pooled, budget: int, window: int, layer: int, layers: int, floor: float = 0.2) -> list[int]:
+    past, base = len(pooled[0]), budget - window
+    if base > past:
+        return [past] * len(pooled)
+    entries = []
+    for head, values in enumerate(pooled):
+        ranked = sorted((np.float32(v) for v in values), reverse=True)
+        total = np.float32(sum(ranked))
+        weight = np.float32(sum(ranked[:base])) / total if total else np.float32(0)
+        entries += [(-(v * weight), head) for v in ranked]
+    taken = sorted(entries)[: len(pooled) * base]
+    counts = [sum(1 for _, head in taken if head == h) for h in range(len(pooled))]
+    return [min(past, round(float(np.float32(c * (1 - floor))) + int(floor * base))) for c in counts]
+
+
+def allocated(scores, pooled: Pooled, budget: int, window: int, layer: int, rho: float = 0.1) -> list[int]:
+    """SparseMM's formula; scores [L][Hq or Hkv] that sum to 1, summed per group."""
+    past, base = len(pooled[0]), budget - window
+    if past < base:
+        return [past] * len(pooled)
+    group = len(scores[0]) // len(pooled)
+    uniform = int(base * rho)
+    remain = (base - uniform) * len(scores) * len(pooled)
+    shares = [sum(scores[layer][h * group : (h + 1) * group]) for h in range(len(pooled))]
+    return [min(past, round(share * remain + uniform)) for share in shares]
+
+
+def kept(pooled: Pooled, counts: Sequence[int], tokens: int) -> list[list[bool]]:
+    """Positions kept, [Hkv][tokens]: the best of each head, equals by position, and all of the window."""
+    result = []
+    for values, count in zip(pooled, counts, strict=True):
+        best = sorted(range(len(values)), key=lambda i: (-values[i], i))[:count]
+        result.append([i in best or i >= len(values) for i in range(tokens)])
+    return result
