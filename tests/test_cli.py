@@ -125,7 +125,8 @@ def test_heads_scores_saves_and_draws_and_answer_finds_the_scores(
     kept = HeadScores.load(model / "head_scores.parquet")
     assert found["saved"] == str(model / "head_scores.parquet")
     assert [(each["layer"], each["head"]) for each in found["top"]] == kept.ranking()[:3]
-    assert found["share_of_top"]["0.1"] == pytest.approx(kept.top_share(0.1))
+    tenth = {"fraction": 0.1, "heads": 8, "share": pytest.approx(kept.top_share(0.1))}
+    assert tenth in found["shares"]
     assert kept.metadata["model"] == "model"
     assert [file.name for file in figure.parent.iterdir()] == ["heads.png"]
     with Image.open(figure) as image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "layers": layers,
         "heads": heads,
         "matched_tokens": scores.matched,
-        "share_of_top": {f"{part:g}": scores.top_share(part) for part in (0.01, 0.02, 0.05, 0.1, 0.2)},
+        "shares": [
+            {
+                "fraction": part,
+                "heads": max(1, ceil(part * layers * heads - 1e-9)),
+                "share": scores.top_share(part),
+            }
+            for part in (0.01, 0.02, 0.05, 0.1, 0.2)
+        ],
         "top": [
             {"rank": rank, "layer": layer, "head": head, "score": float(scores.values[layer, head])}
             for rank, (layer, head) in enumerate(scores.ranking()[: args.top], start=1)
@@ -152,11 +160,14 @@ def show(result: dict[str, Any]) -> str:
     rows = [
         [each["rank"], each["layer"], each["head"], f"{each['score'] * 100:.2f} %"] for each in result["top"]
     ]
-    shares = ", ".join(f"{float(k):.0%} hold {v:.0%}" for k, v in result["share_of_top"].items())
+    total = result["layers"] * result["heads"]
+    shares = {
+        each["heads"]: f"{each['heads']} of {total} hold {each['share']:.0%}" for each in result["shares"]
+    }
     lines = [
         f"{result['model']}: {result['layers']} layers x {result['heads']} query heads",
         table(["rank", "layer", "head", "visual score"], rows),
-        f"best heads: {shares} of the score",
+        f"best heads: {', '.join(shares.values())} of the score",
     ]
     lines += [f"written: {result[key]}" for key in ("saved", "figure") if result[key]]
     return "\n".join(lines)
