@@ -228,7 +228,8 @@ class RaggedCache(Cache):
     @property
     def kept(self) -> torch.Tensor:
         """Tokens kept at prefill, int64 [L, R, Hkv]."""
-        return torch.stack([layer.kept for layer in self.ragged])
+        device = self.ragged[0].kept.device  # layers may be spread over devices
+        return torch.stack([layer.kept.to(device) for layer in self.ragged])
 
     @property
     def cache_bytes(self) -> int:

@@ -23,7 +23,8 @@ from sparsemm.selection import pooled_attention, select
 __all__ = ["Run", "chooser", "compress", "mask_heads", "mask_rows"]
 
 # Held while a model is checked and changed, or changed back: two threads must not both find it unchanged.
-_SWITCHING = threading.Lock()
+# Re-entrant, as the garbage collector may leave a forgotten `compress` in the middle of this one.
+_SWITCHING = threading.RLock()
 
 
 class Run:
