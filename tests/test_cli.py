@@ -141,11 +141,12 @@ def test_heads_shows_and_converts_a_published_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = np.arange(1.0, 7.0).reshape(2, 3)
-    given, out = tmp_path / "given.json", tmp_path / "out.parquet"
+    given = tmp_path / "given.json"
     HeadScores(values=values).save(given)
-    found = objects(capsys, "heads", "--scores", given, "--save", out)
-    assert [each["layer"] * 3 + each["head"] for each in found["top"]] == [5, 4, 3, 2, 1, 0]
-    assert HeadScores.load(out).values == pytest.approx(values / values.sum())
+    for name in ("out.parquet", "folder/out.json"):
+        found = objects(capsys, "heads", "--scores", given, "--save", tmp_path / name)
+        assert [each["layer"] * 3 + each["head"] for each in found["top"]] == [5, 4, 3, 2, 1, 0]
+        assert HeadScores.load(tmp_path / name).values == pytest.approx(values / values.sum())
 
 
 def test_audit_of_the_published_scores(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +191,10 @@ def test_audit_groups_heads_as_the_model_does(tmp_path: Path, capsys: pytest.Cap
         (["answer", "PAGE", "Q", "--model", MODEL, "--max-new-tokens", "0"], "0 is below 1"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "fullkv", "--device", "abacus"], "abacus"),
         (["answer", "PAGE", "Q"], "--model"),
+        (["answer", "PAGE", "Q", "--model", "nowhere"], "nowhere: no such model folder"),
+        (["heads", "--scores", "WRONG", "--model", MODEL], "which has 6"),
+        (["heads", "--scores", "OTHER", "--model", MODEL], "another-model"),
+        (["heads", "--model", MODEL, "--figure", "TAKEN/x.png"], "cannot be written"),
         (["heads"], "give --model PATH or --scores PATH"),
         (["heads", "--scores", "WRONG", "--save"], "give --save FILE"),
         (["heads", "--scores", "WRONG", "--figure", "heads.gif"], ".png, .pdf"),

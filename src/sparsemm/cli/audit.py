@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from sparsemm.budget import audit
-from sparsemm.cli.common import at_least, command, find_scores, table
-from sparsemm.errors import InputError
+from sparsemm.cli.common import at_least, command, find_scores, table, text_config
 
 _EXAMPLES = """\
   sparsemm audit --scores head_scores/llava.json --budgets 256 512 1024 2048 --prompt-tokens 2433
@@ -88,13 +85,8 @@ def _configured(model: str | None) -> int | None:
     """KV heads a layer by a model's config.json; None where it does not say."""
     if model is None:
         return None
-    path = Path(model) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        text = config.get("text_config", config)
-        found = text.get("num_key_value_heads") or text.get("num_attention_heads")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a readable transformers config; give a model's folder") from error
+    text = text_config(model)
+    found = text.get("num_key_value_heads") or text.get("num_attention_heads")
     return None if found is None else int(found)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,12 +96,39 @@ def find_scores(scores: str | None, model: str | None) -> HeadScores:
     if model is None:
         raise InputError("no scores to use; give --scores PATH, or --model PATH whose folder holds them")
     kept = Path(model) / SCORES_FILE
+    text_config(model)
     if not kept.is_file():
         raise InputError(
             f"{kept}: no head scores there; make them with `sparsemm heads --model {model} --save`, or give "
             "--scores PATH"
         )
     return HeadScores.load(kept)
+
+
+def text_config(model: str) -> dict[str, Any]:
+    """What a model's config.json says of its text model. Raises InputError when there is none."""
+    path = Path(model) / "config.json"
+    if not path.parent.is_dir():
+        raise InputError(f"{model}: no such model folder; give the folder of a transformers model")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        text: dict[str, Any] = dict(config.get("text_config") or config)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: not a readable transformers config; give a model's folder") from error
+    return text
+
+
+def check_writable(option: str, path: str | Path | None, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError, before any work, for a file that has a wrong ending or that cannot be written."""
+    if path is None:
+        return
+    if Path(path).suffix not in suffixes:
+        raise InputError(f"{option}: {path} ends in none of {', '.join(suffixes)}; name the file so")
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)) or Path(path).is_dir():
+        raise InputError(f"{option}: {path} cannot be written; choose a file in a writable folder")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -8,9 +8,20 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from sparsemm.cli.common import SCORES_FILE, add_device, at_least, command, load, table
+from sparsemm.cli.common import (
+    SCORES_FILE,
+    add_device,
+    at_least,
+    check_writable,
+    command,
+    find_scores,
+    load,
+    table,
+    text_config,
+)
 from sparsemm.errors import InputError
 from sparsemm.files import whole_file
+from sparsemm.score_files import write_json
 from sparsemm.scores import HeadScores
 
 _EXAMPLES = """\
@@ -72,18 +83,27 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score or read the scores, then write what was asked for."""
     target = _save_path(args)
-    _check_suffix("--figure", args.figure, (".png", ".pdf"))
-    _check_suffix("--save", target, (".parquet", ".json"))
+    check_writable("--figure", args.figure, (".png", ".pdf"))
+    check_writable("--save", target, (".parquet", ".json"))
     if args.scores is not None:
-        path = Path(args.scores)
-        scores = HeadScores.load(path / SCORES_FILE if path.is_dir() else path)
-        name = str(scores.metadata.get("model") or path.stem)
+        scores = find_scores(args.scores, None)
+        name = str(scores.metadata.get("model") or Path(args.scores).stem)
+        if args.model is not None:
+            text = text_config(args.model)
+            sizes = {
+                "num_layers": text.get("num_hidden_layers"),
+                "num_heads": text.get("num_attention_heads"),
+            }
+            scores.require_model(Path(args.model).resolve().name, **sizes)
     elif args.model is not None:
         scores = _score(args)
         name = str(scores.metadata["model"])
     else:
         raise InputError("heads: no model and no scores; give --model PATH or --scores PATH")
-    if target is not None:
+    if target is not None and target.suffix == ".json":
+        with whole_file(target) as partial:
+            write_json(partial, scores.values)
+    elif target is not None:
         scores.save(target)
     if args.figure is not None:
         draw(scores, name, Path(args.figure))
@@ -118,11 +138,6 @@ def _save_path(args: argparse.Namespace) -> Path | None:
     if args.model is None:
         raise InputError("--save: without --model there is no folder to save to; give --save FILE")
     return Path(args.model) / SCORES_FILE
-
-
-def _check_suffix(option: str, path: str | Path | None, known: tuple[str, ...]) -> None:
-    if path is not None and Path(path).suffix not in known:
-        raise InputError(f"{option}: {path} ends in none of {', '.join(known)}; name the file so")
 
 
 def _score(args: argparse.Namespace) -> HeadScores:
