@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from sparsemm.errors import InputError
-from sparsemm.kernels.storage import FlatStore
+from sparsemm.kernels.store import Store, combine_stores, make_store
 
 # Set on the key tensor that `update` returns: so the attention function finds the layer it belongs to.
 OWNER = "sparsemm_owner"
@@ -61,11 +61,13 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         seen: int = 0,
         max_length: int | None = None,
         session: Session | None = None,
+        storage: str = "auto",
     ) -> None:
         """chooser: what prefill keeps (None: the owner packs); reserve: tokens that can be appended.
 
         max_length: tokens in all, prompt included; sets the reserve when the prompt's length is known.
         session: the layer works while it is open (None: always).
+        storage: kind of kernels.store.make_store.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.chooser = chooser
@@ -73,7 +75,8 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.max_length = max_length
         self.seen = seen
         self.session = session
-        self.store: FlatStore | None = None
+        self.storage = storage
+        self.store: Store | None = None
         self.kept = torch.zeros(0, 0, dtype=torch.int64)  # [R, Hkv] tokens kept when packed
         self._pending = False
 
@@ -143,7 +146,7 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             )
         self.reserve = self.reserve if reserve is None else reserve
         self.kept = kept.sum(-1)
-        self.store = FlatStore(self.kept, self.reserve, key)
+        self.store = make_store(self.kept, self.reserve, key, kind=self.storage)
         row, head, token = kept.nonzero(as_tuple=True)  # sequence by sequence, tokens in order
         sample = source[row]
         self.store.fill(key[sample, head, token], value[sample, head, token])
@@ -153,13 +156,13 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """A layer like this one with the given rows (int64, None for all) of `parts`, copied once."""
         stores = [(layer.filled(), rows) for layer, rows in parts]
         seen = max(layer.seen for layer, _ in parts)
-        made = RaggedLayer(self.chooser, reserve, seen, session=self.session)
-        made.store = FlatStore.combine(stores, reserve)
+        made = RaggedLayer(self.chooser, reserve, seen, session=self.session, storage=self.storage)
+        made.store = combine_stores(stores, reserve)
         made.kept = torch.cat([layer.kept if rows is None else layer.kept[rows] for layer, rows in parts])
         made.is_initialized = True
         return made
 
-    def filled(self) -> FlatStore:
+    def filled(self) -> Store:
         """The storage; InputError when nothing was packed yet."""
         if self.store is None:
             raise InputError("this ragged cache is empty; run a prefill or pack every layer first")
@@ -167,9 +170,8 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of the keys and values kept when packed."""
-        store = self.filled()
-        return int(self.kept.sum()) * 2 * store.width * store.keys.element_size()
+        """Bytes of the keys and values kept when packed, as they are stored."""
+        return self.filled().bytes_of(self.kept)
 
     # Working
 
@@ -215,14 +217,15 @@ class RaggedCache(Cache):
         seen: int = 0,
         max_length: int | None = None,
         session: Session | None = None,
+        storage: str = "auto",
     ) -> None:
         """choosers: one a layer, for prefill through this cache; seen: prompt tokens, for a loop by hand.
 
-        reserve, max_length, session: see RaggedLayer.
+        reserve, max_length, session, storage: see RaggedLayer.
         """
         each = choosers if choosers is not None else [None] * num_layers
         self.session = session
-        self.ragged = [RaggedLayer(chooser, reserve, seen, max_length, session) for chooser in each]
+        self.ragged = [RaggedLayer(chooser, reserve, seen, max_length, session, storage) for chooser in each]
         super().__init__(layers=list(self.ragged))
 
     @property
@@ -258,7 +261,7 @@ class RaggedCache(Cache):
     @classmethod
     def combine(cls, caches: Sequence[RaggedCache], *, reserve: int) -> RaggedCache:
         """One cache with the rows of all `caches`, in order; each may have seen another number of tokens."""
-        made = cls(len(caches[0].ragged))
+        made = cls(len(caches[0].ragged), storage=caches[0].ragged[0].storage)
         for index, layer in enumerate(list(made.ragged)):
             made._replace(index, layer.combine([(cache.ragged[index], None) for cache in caches], reserve))
         return made

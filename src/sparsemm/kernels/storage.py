@@ -62,6 +62,10 @@ class FlatStore:
         """Bytes allocated: tokens, room to append, padding inside buckets, and the mask."""
         return sum(t.numel() * t.element_size() for t in (self.keys, self.values, self.bias))
 
+    def bytes_of(self, kept: torch.Tensor) -> int:
+        """Bytes that `kept` int [R, Hkv] tokens take, padding and spare room left out."""
+        return int(kept.sum()) * 2 * self.width * self.keys.element_size()
+
     def fill(self, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         """Write the first tokens of all sequences [sum(lengths), D], sequence after sequence."""
         at = slots_of(self.starts, self.initial)
