@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -67,8 +68,28 @@ def _flat(lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> Store:
     return FlatStore(lengths, reserve, like)
 
 
+def _triton(lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> Store:
+    if not has_triton():
+        raise InputError("storage='triton': the triton package is not installed; pip install triton")
+    from sparsemm.kernels.triton_store import TritonStore
+
+    return TritonStore(lengths, reserve, like)
+
+
+def has_triton() -> bool:
+    """Whether triton is installed; it is not imported to find out."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def _fastest(like: torch.Tensor) -> str:
+    """The kind that "auto" stands for: the Triton kernel on the GPUs, numbers and head sizes that it takes."""
+    if like.is_cuda and like.shape[-1] <= 256 and like.element_size() <= 4 and has_triton():
+        return "triton" if torch.cuda.get_device_capability(like.device) >= (8, 0) else "torch"
+    return "torch"
+
+
 # A kind's modules are imported when it is first asked for: some need a package or a device of their own.
-MAKERS: dict[str, Maker] = {"torch": _flat}
+MAKERS: dict[str, Maker] = {"torch": _flat, "triton": _triton}
 
 
 def check_kind(kind: str) -> None:
@@ -86,7 +107,7 @@ def make_store(lengths: torch.Tensor, reserve: int, like: torch.Tensor, *, kind:
     fastest exact one there. Raises InputError for an unknown kind.
     """
     check_kind(kind)
-    return MAKERS["torch" if kind == "auto" else kind](lengths, reserve, like)
+    return MAKERS[_fastest(like) if kind == "auto" else kind](lengths, reserve, like)
 
 
 def combine_stores(parts: Sequence[tuple[Store, torch.Tensor | None]], reserve: int) -> Store:

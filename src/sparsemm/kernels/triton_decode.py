@@ -62,8 +62,8 @@ def processors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
-@triton.jit
-def _split(
+@triton.jit  # type: ignore[untyped-decorator]
+def _split(  # type: ignore[no-untyped-def]
     query,
     new_keys,
     new_values,
@@ -155,8 +155,8 @@ def _split(
         tl.store(part_out + part[:, None] * WIDTH + channels[None, :], out / weight[:, None], mask=inside)
 
 
-@triton.jit
-def _combine(
+@triton.jit  # type: ignore[untyped-decorator]
+def _combine(  # type: ignore[no-untyped-def]
     part_out,
     part_lse,
     lengths,
