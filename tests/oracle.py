@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+import pytest
 import torch
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm.attention import capture_prefill, switched
+from sparsemm.cache import RaggedLayer
 from sparsemm.compress import chooser
 from sparsemm.models import shape
 
@@ -38,6 +40,21 @@ def kept_masks(model, inputs, policy):
 
     capture_prefill(model, inputs, keep)
     return torch.stack(kept)
+
+
+@contextmanager
+def recorded():
+    """What the layers of caches keep at prefill, in order: bool [B, Hkv, T] each."""
+    kept = []
+    pack = RaggedLayer.pack
+
+    def record(self, key, value, mask, **options):
+        kept.append(mask)
+        pack(self, key, value, mask, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RaggedLayer, "pack", record)
+        yield kept
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import naive
 import numpy as np
 import pytest
 import torch
+from oracle import recorded
 from tiny_families import FAMILY_NAMES, tiny_family
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm import FullKV, make_policy
-from sparsemm.cache import RaggedLayer
 from sparsemm.compress import compress
 from sparsemm.models import build_inputs
 
@@ -160,15 +160,7 @@ def compressed(family, name, rows) -> Answer:
     """compress and plain generate; what each layer packed is written down."""
     model, _ = tiny_family(family)
     policy = FullKV() if name == "fullkv" else method(name, family)[0]
-    kept: list[torch.Tensor] = []
-    pack = RaggedLayer.pack
-
-    def record(self, key, value, mask, **options):
-        kept.append(mask)
-        pack(self, key, value, mask, **options)
-
-    with pytest.MonkeyPatch.context() as patch, compress(model, policy) as run:
-        patch.setattr(RaggedLayer, "pack", record)
+    with recorded() as kept, compress(model, policy) as run:
         out = generate(family, rows)
     assert torch.equal(run.kept, torch.stack(kept).sum(-1))
     return answer(family, out, rows, kept)
