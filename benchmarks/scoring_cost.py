@@ -22,7 +22,7 @@ from sparsemm.errors import InputError
 from sparsemm.models import build_inputs, load_model
 from sparsemm.probe import generate_probe
 from sparsemm.recording import generate_greedily
-from sparsemm.scoring import READ_PROMPT, score_samples
+from sparsemm.scoring import READ_PROMPT, ScoringSettings, score_samples
 
 
 def seconds(run: Callable[[], object], device: str) -> float:
@@ -60,14 +60,10 @@ def main() -> int:
             batch = probe[index * options.batch_size : (index + 1) * options.batch_size]
 
             def score(batch=batch):  # type: ignore[no-untyped-def]
-                score_samples(
-                    model,
-                    processor,
-                    batch,
-                    max_new_tokens=options.new_tokens,
-                    batch_size=len(batch),
-                    progress=False,
+                settings = ScoringSettings(
+                    READ_PROMPT, options.new_tokens, len(batch), "released", "released"
                 )
+                score_samples(model, processor, batch, settings, progress=False)
 
             def plain(batch=batch):  # type: ignore[no-untyped-def]
                 inputs = build_inputs(

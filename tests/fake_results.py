@@ -96,6 +96,7 @@ def _scores(root: Path, run: Run, model: str, layers: int, heads: int) -> None:
             "hits": hits.ravel(),
             "matched_tokens": 50,
             "weight": weight.ravel(),
+            "mean": weight.ravel() / 50,
         }
     )
     run.samples.append(root / "scores" / "samples" / f"{model}.parquet")

@@ -13,11 +13,12 @@ from sparsemm.attention import switched
 from sparsemm.attention_maps import attention_maps, choose_heads
 from sparsemm.errors import InputError
 from sparsemm.layout import LlavaNextLayout
+from sparsemm.matching import match_released, token_texts
 from sparsemm.models import Loaded, build_inputs
 from sparsemm.probe import ProbeImage
 from sparsemm.results import read_table, write_table
 from sparsemm.scores import HeadScores
-from sparsemm.scoring import READ_PROMPT, match_released, token_texts
+from sparsemm.scoring import READ_PROMPT
 
 from tiny import image, model, processor
 

@@ -14,7 +14,6 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, Static
 from sparsemm import FullKV, HeadScores, SnapKV, SparseMM
 from sparsemm.attention import text_layers
 from sparsemm.compress import compress, mask_heads
-from sparsemm.compress_checks import _last_part
 from sparsemm.errors import InputError
 
 import tiny
@@ -250,20 +249,6 @@ def test_scores_of_another_model_are_refused_unless_told(monkeypatch):
             pass
     with compress(model, others, any_scores=True):
         pass
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("llava-hf/llava-v1.6-vicuna-7b-hf", "llava-v1.6-vicuna-7b-hf"),
-        ("hub/models--llava-hf--llava-v1.6-vicuna-7b-hf/snapshots/0a1b/", "llava-v1.6-vicuna-7b-hf"),
-        ("hub/models--gpt2/snapshots/0a1b", "gpt2"),
-        ("data/models/tiny", "tiny"),
-        ("", ""),
-    ],
-)
-def test_a_models_own_name(path, name):
-    assert _last_part(path) == name
 
 
 def test_threads_on_one_model_exclude_each_other():

@@ -11,7 +11,7 @@ import pytest
 from sparsemm import HeadScores
 from sparsemm.errors import InputError
 from sparsemm.results import read_table, write_table
-from sparsemm.score_files import HeadSamples
+from sparsemm.score_files import HeadSamples, model_name
 
 PUBLISHED = Path(__file__).parents[2] / "shared/reference/head_scores/llava-next-vicuna-7b.json"
 
@@ -146,6 +146,20 @@ def test_another_model_is_refused() -> None:
     with pytest.raises(InputError, match="3 layers cannot serve 'tiny', which has 5"):
         scores.require_model("tiny", num_layers=5)
     HeadScores(values=np.ones((2, 2))).require_model("anything")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("llava-hf/llava-v1.6-vicuna-7b-hf", "llava-v1.6-vicuna-7b-hf"),
+        ("hub/models--llava-hf--llava-v1.6-vicuna-7b-hf/snapshots/0a1b/", "llava-v1.6-vicuna-7b-hf"),
+        ("hub/models--gpt2/snapshots/0a1b", "gpt2"),
+        ("data/models/tiny", "tiny"),
+        ("", ""),
+    ],
+)
+def test_a_models_own_name(path: str, name: str) -> None:
+    assert model_name(path) == name
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import signal
 import subprocess
@@ -20,22 +21,28 @@ import sparsemm.scoring as scoring
 from sparsemm.attention import switched
 from sparsemm.errors import InputError
 from sparsemm.layout import LlavaNextLayout
+from sparsemm.matching import token_spans, token_texts
 from sparsemm.models import build_inputs
 from sparsemm.probe import ProbeImage
 from sparsemm.recording import ArgmaxRecorder, generate_greedily, recording
-from sparsemm.scoring import (
-    READ_PROMPT,
-    match_released,
-    per_token_mean,
-    score_heads,
-    score_samples,
-    token_texts,
-)
+from sparsemm.scoring import READ_PROMPT, ScoringSettings, probe_digest, score_heads, score_samples
 
 from tiny import image, model, processor
 
 SIZES = [(60, 40), (20, 64), (64, 64), (33, 50), (128, 96)]  # prompts of unequal length: padded batches
 NEW = 12
+
+
+def settings_of(**changes: Any) -> ScoringSettings:
+    """The settings of most tests, changed."""
+    usual: dict[str, Any] = {
+        "prompt": READ_PROMPT,
+        "max_new_tokens": NEW,
+        "batch_size": 8,
+        "convention": "released",
+        "matching": "released",
+    }
+    return ScoringSettings(**usual | changes)
 
 
 def answers_of(variant: str, images: list[Any], new: int = NEW) -> list[list[int]]:
@@ -73,7 +80,19 @@ def ends_with(variant: str, token: int | None) -> Iterator[None]:
         config.eos_token_id = before
 
 
-def reference(variant: str, probe: list[ProbeImage], convention: str, end: int | None = None) -> Any:
+def containing_box(probe_image: ProbeImage, step: int, text: str) -> Any:
+    """The released rule: the box of the only word that contains the token, or None."""
+    found = [box for word, box in zip(probe_image.words, probe_image.boxes) if text and text in word]
+    return found[0] if len(found) == 1 else None
+
+
+def reference(
+    variant: str,
+    probe: list[ProbeImage],
+    convention: str,
+    end: int | None = None,
+    box_of: Any = containing_box,
+) -> Any:
     """Hits and weights by eager attention, one image at a time, written as in the paper: no batch, no recorder."""
     made, tokenizer = model(variant), processor().tokenizer
     hits = np.zeros((len(probe), 3, 6), dtype=np.int64)
@@ -96,11 +115,11 @@ def reference(variant: str, probe: list[ProbeImage], convention: str, end: int |
             if token == end:
                 break
             text = tokenizer.decode([token]).strip()
-            found = [box for word, box in zip(item.words, item.boxes) if text and text in word]
-            if len(found) != 1:
+            box = box_of(item, step, text)
+            if box is None:
                 continue
             matched[n] += 1
-            covered = {positions[t] for t in layout.tokens(found[0], convention)}
+            covered = {positions[t] for t in layout.tokens(box, convention)}
             for layer, rows in enumerate(out.attentions[step]):
                 for head in range(6):
                     if int(rows[0, head, -1].argmax()) in covered:
@@ -114,19 +133,61 @@ def test_equals_eager_output_attentions(variant: str, convention: str) -> None:
     probe = make_probe(variant)
     hits, weights, matched = reference(variant, probe, convention)
     assert hits.sum() > 20, "the reference must see something"
-    samples = score_samples(
-        model(variant),
-        processor(),
-        probe,
-        max_new_tokens=NEW,
-        batch_size=3,
-        convention=convention,
-        progress=False,
-    )
+    settings = settings_of(batch_size=3, convention=convention)
+    samples = score_samples(model(variant), processor(), probe, settings, progress=False)
     assert samples.image_ids == tuple(p.id for p in probe)
     assert samples.matched.tolist() == matched.tolist()
     assert np.array_equal(samples.hits, hits)
     assert np.allclose(samples.weights, weights, rtol=1e-12)
+
+
+def test_exact_matching_equals_eager_on_pages_that_say_what_the_model_says(variant: str) -> None:
+    """The page is the answer, two characters a word with a box of its own: character i stands in box i // 2."""
+    probe, tokens = [], {}
+    for index, (width, height) in enumerate(SIZES):
+        picture = image(width, height, seed=index)
+        said, spans = token_spans(processor().tokenizer, answers_of(variant, [picture])[0])
+        words = [said[i : i + 2] for i in range(0, len(said), 2)]
+        edges = np.linspace(0, width, len(words) + 1).tolist()
+        boxes = [(left, 0.0, right, float(height)) for left, right in itertools.pairwise(edges)]
+        probe.append(ProbeImage(f"{index:03d}", picture, words, boxes))
+        tokens[f"{index:03d}"] = [start // 2 if said[start:end].strip() else None for start, end in spans]
+
+    def box_of(item: ProbeImage, step: int, text: str) -> Any:
+        word = tokens[item.id][step]
+        return None if word is None else item.boxes[word]
+
+    hits, weights, matched = reference(variant, probe, "all", box_of=box_of)
+    assert hits.sum() > 20
+    settings = settings_of(convention="all", matching="exact", batch_size=3)
+    samples = score_samples(model(variant), processor(), probe, settings, progress=False)
+    assert samples.matched.tolist() == matched.tolist()
+    assert np.array_equal(samples.hits, hits)
+    assert np.allclose(samples.weights, weights, rtol=1e-12)
+    released = score_samples(model(variant), processor(), probe, settings_of(), progress=False)
+    assert samples.matched.sum() > released.matched.sum(), "repeated characters must count too"
+
+
+def test_a_word_that_no_token_covers_is_matched_but_never_hit() -> None:
+    """|I| is 0: the token counts among the matched, nobody earns."""
+    probe = make_probe("mha")[:1]
+    settings = settings_of(convention="all")
+    sizes: list[int] = []
+
+    def none_covered(*arguments: Any) -> Any:
+        members, _ = real(*arguments)
+        sizes.append(len(members))
+        return np.zeros_like(members), np.zeros(len(members), dtype=np.int64)
+
+    real = scoring._members
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "_members", none_covered)
+        samples = score_samples(model("mha"), processor(), probe, settings, progress=False)
+    assert sizes == [3]
+    assert samples.matched.sum() > 0
+    assert not samples.hits.any()
+    assert not samples.weights.any()
+    assert np.isfinite(samples.weights).all()
 
 
 def test_nothing_at_or_after_the_end_token_counts(variant: str) -> None:
@@ -137,9 +198,8 @@ def test_nothing_at_or_after_the_end_token_counts(variant: str) -> None:
     with ends_with(variant, end):
         lengths = [len(row) for row in answers_of(variant, [p.image for p in probe])]
         assert len(set(lengths)) > 1, "some rows must end before others"
-        samples = score_samples(
-            model(variant), processor(), probe, max_new_tokens=NEW, convention="all", progress=False
-        )
+        settings = settings_of(convention="all")
+        samples = score_samples(model(variant), processor(), probe, settings, progress=False)
     assert samples.matched.tolist() == matched.tolist()
     assert np.array_equal(samples.hits, hits)
 
@@ -181,6 +241,8 @@ def test_scores_sum_to_one_and_know_how_they_were_made(variant: str) -> None:
         "max_new_tokens": NEW,
         "convention": "all",
         "matching": "released",
+        "probe_images": len(probe),
+        "probe_sha256": probe_digest(probe),
         "model": "tiny",
     }
     total = scores.samples.weights.sum(axis=0)
@@ -189,14 +251,25 @@ def test_scores_sum_to_one_and_know_how_they_were_made(variant: str) -> None:
     assert scores.ci_high is not None
     assert (scores.ci_low <= scores.values + 1e-9).all()
     assert (scores.values <= scores.ci_high + 1e-9).all()
-    alike = per_token_mean(scores.samples)
-    assert np.allclose(alike.weights * scores.samples.matched[:, None, None], scores.samples.weights)
+    means, matched = scores.samples.means, scores.samples.matched[:, None, None]
+    assert np.allclose(means * matched, scores.samples.weights)
 
 
-def test_released_rule() -> None:
-    words = ["ABC", "BCD", "X Y"]
-    tokens = ["A", " D", "B", "", " ", "\n", "XY", "X", "BC", "BCD", "abc", "Y "]
-    assert match_released(tokens, words) == [0, 1, None, None, None, None, None, 2, None, 1, None, 2]
+def test_scores_know_their_model_and_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, probe = model("gqa"), make_probe("gqa")
+
+    def metadata(items: list[ProbeImage], **given: Any) -> dict[str, Any]:
+        settings = {"max_new_tokens": NEW, "convention": "all", "progress": False}
+        return score_heads(made, processor(), items, **settings, **given).metadata
+
+    monkeypatch.setattr(made, "name_or_path", "hub/models--llava-hf--llava-next/snapshots/0a1b")
+    monkeypatch.setattr(made.config, "_commit_hash", "0a1b", raising=False)
+    found = metadata(probe[:2])
+    assert (found["model"], found["model_revision"], found["probe_images"]) == ("llava-next", "0a1b", 2)
+    moved = [ProbeImage(p.id, p.image, p.words, [(0.0, 0.0, 9.0, 9.0)] * 3) for p in probe[:2]]
+    assert metadata(moved, metadata={"model": "other"})["probe_sha256"] != found["probe_sha256"]
+    assert metadata(probe[:2], metadata={"model": "other"}) == found | {"model": "other"}
+    assert metadata(probe[:2], matching="exact", batch_size=1) == found | {"matching": "exact"}
 
 
 def test_resumes_and_repeats_its_bytes(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,19 +314,16 @@ def test_other_settings_probe_or_model_find_nothing_to_resume(tmp_path: Path, mo
     monkeypatch.setattr(scoring, "_score_batch", lambda *a: ran.append(1) or real(*a))
 
     def run(made: Any = None, items: Any = None, **changes: Any) -> int:
-        settings: dict[str, Any] = {
-            "max_new_tokens": 4,
-            "batch_size": 8,
-            "workdir": tmp_path,
-            "progress": False,
-        }
         ran.clear()
-        score_samples(made or model("mha"), processor(), items or probe, **settings | changes)
+        settings = settings_of(**{"max_new_tokens": 4} | changes)
+        found = made or model("mha")
+        score_samples(found, processor(), items or probe, settings, workdir=tmp_path, progress=False)
         return len(ran)
 
     assert (run(), run()) == (1, 0)
     assert (run(max_new_tokens=5), run(max_new_tokens=5)) == (1, 0)
     assert run(max_new_tokens=5, convention="all") == 1
+    assert (run(max_new_tokens=5, matching="exact"), run(max_new_tokens=5)) == (1, 1)
     moved = [ProbeImage(p.id, p.image, p.words, [(0.0, 0.0, 9.0, 9.0)] * 3) for p in probe]
     assert (run(items=moved), run(items=moved)) == (1, 0)
     other = copy.deepcopy(model("mha"))
@@ -324,7 +394,7 @@ def test_bad_settings_and_probes_get_one_line() -> None:
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    score_samples(model("mha"), processor(), make_probe("mha")[:1], max_new_tokens=2)
+    score_samples(model("mha"), processor(), make_probe("mha")[:1], settings_of(max_new_tokens=2))
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "1/1" in shown.err

@@ -11,11 +11,12 @@ import pandas as pd
 
 from sparsemm.errors import InputError
 from sparsemm.layout import make_layout
+from sparsemm.matching import match_tokens, token_texts
 from sparsemm.models import Loaded, build_inputs, shape
 from sparsemm.probe import ProbeImage, check_probe, png_bytes
 from sparsemm.recording import RowRecorder, generate_greedily, recording
 from sparsemm.scores import HeadScores
-from sparsemm.scoring import MATCHERS, READ_PROMPT, token_texts
+from sparsemm.scoring import READ_PROMPT
 
 Head = tuple[int, int]
 
@@ -95,7 +96,8 @@ def _look(
     with recording(model, recorder):
         (answer,) = generate_greedily(model, processor.tokenizer, inputs, max_new_tokens)
     texts = token_texts(processor.tokenizer, answer)
-    steps = [i for i, word in enumerate(MATCHERS[matching](texts, item.words)) if word is not None]
+    words = match_tokens(matching, processor.tokenizer, answer, item.words, item.boxes)
+    steps = [i for i, word in enumerate(words) if word is not None]
     if not steps:
         raise InputError(f"attention_maps, image {item.id}: no generated token matches a word; take another")
     layout = make_layout(processor, (item.image.height, item.image.width))

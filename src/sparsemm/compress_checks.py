@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,8 @@ from sparsemm.attention import NAME
 from sparsemm.cache import RaggedCache, Session
 from sparsemm.errors import InputError
 from sparsemm.policies import Policy
+from sparsemm.score_files import model_name
 
-_HUB_FOLDER = re.compile(r"models--(?:.+--)?(.+?)/snapshots/")
 _CALL = inspect.signature(GenerationMixin.generate)
 
 
@@ -59,18 +58,12 @@ def _check_scores(model: PreTrainedModel, policy: Policy, any_scores: bool) -> N
             f"{fitting[1]}; use scores of this model"
         )
     metadata: Mapping[str, Any] = getattr(scores, "metadata", None) or {}
-    theirs, ours = _last_part(str(metadata.get("model") or "")), _last_part(model.name_or_path or "")
+    theirs, ours = model_name(str(metadata.get("model") or "")), model_name(model.name_or_path or "")
     if not any_scores and theirs and ours and theirs != ours:
         raise InputError(
             f"the {policy.name} policy has scores of model {theirs!r}, this is {ours!r}; use scores of this "
             "model, or say compress(..., any_scores=True)"
         )
-
-
-def _last_part(name: str) -> str:
-    """A model's own name in a hub id, a folder or a folder of the hub's cache."""
-    cached = _HUB_FOLDER.search(name)
-    return cached.group(1) if cached else name.rstrip("/").rpartition("/")[2]
 
 
 def check_call(

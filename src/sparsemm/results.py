@@ -50,6 +50,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         hits=pa.int64(),
         matched_tokens=pa.int64(),
         weight=pa.float64(),
+        mean=pa.float64(),
     ),
     "keep": _schema(
         policy=pa.string(), budget=pa.int64(), layer=pa.int32(), kv_head=pa.int32(), keep=pa.int64()

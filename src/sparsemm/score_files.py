@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ from sparsemm.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SCORES_FILE = "head_scores.parquet"  # where a model's folder keeps its scores
+SAMPLES_FILE = "head_score_samples.parquet"
+_HUB_FOLDER = re.compile(r"models--(?:[^/]*?--)?([^/]+)/snapshots/")
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -31,6 +36,18 @@ class HeadSamples:
     hits: Counts
     weights: Floats
     matched: Counts
+
+    @property
+    def means(self) -> Floats:
+        """float64 [N, L, Hq]: weights per matched token of each image, 0 where no token matched."""
+        per_token: Floats = self.weights / np.maximum(self.matched, 1)[:, None, None]
+        return per_token
+
+
+def model_name(name: str) -> str:
+    """A model's own name in a hub id, a folder or a folder of the hub's cache; empty if it has none."""
+    cached = _HUB_FOLDER.search(name)
+    return cached.group(1) if cached else name.rstrip("/").rpartition("/")[2]
 
 
 def read_json(path: Path) -> Floats:
@@ -105,6 +122,7 @@ def samples_frame(samples: HeadSamples) -> pd.DataFrame:
             "hits": samples.hits.ravel(),
             "matched_tokens": np.repeat(samples.matched, layers * heads),
             "weight": samples.weights.ravel(),
+            "mean": samples.means.ravel(),
         }
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsemm import score_files
 from sparsemm.errors import InputError
-from sparsemm.score_files import Counts, Floats, HeadSamples
+from sparsemm.score_files import SAMPLES_FILE, SCORES_FILE, Counts, Floats, HeadSamples, model_name
 from sparsemm.stats import interval, resample_counts, spearman
 
 if TYPE_CHECKING:
@@ -143,6 +143,33 @@ class HeadScores:
             results.write_table(Path(samples), frame, "score_samples", self.metadata)
         results.write_table(path, self.frame(), "scores", self.metadata)
 
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write head_scores.parquet, metadata inside, and the per-image rows if known; made if missing.
+
+        The folder may be the model's own: `from_pretrained` and the command line look there. Returns the file.
+        """
+        path = Path(folder) / SCORES_FILE
+        rows = path.with_name(SAMPLES_FILE)
+        self.save(path, samples=None if self.samples is None else rows)
+        if self.samples is None:
+            rows.unlink(missing_ok=True)  # left by other scores
+        return path
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, model: str | None = None) -> HeadScores:
+        """What `save_pretrained` wrote; model: the name of the model that they are for, others are refused.
+
+        Raises InputError for a folder without scores, and for scores of another model than `model`.
+        """
+        path = Path(folder) / SCORES_FILE
+        if not path.is_file():
+            raise InputError(f"{path}: no head scores there; write them with HeadScores.save_pretrained")
+        rows = path.with_name(SAMPLES_FILE)
+        scores = cls.load(path, samples=rows if rows.is_file() else None)
+        if model is not None:
+            scores.require_model(model)
+        return scores
+
     def frame(self) -> pd.DataFrame:
         """One row a head, the columns of the result kind `scores`."""
         return score_files.heads_frame(
@@ -163,7 +190,7 @@ class HeadScores:
     ) -> None:
         """Raise InputError if these are another model's scores, by recorded name or by given shape."""
         known = self.metadata.get("model")
-        if known is not None and known != name:
+        if known is not None and model_name(known) != model_name(name):
             raise InputError(f"scores of model {known!r} cannot serve {name!r}: score the heads of {name!r}")
         for asked, have, what in zip((num_layers, num_heads), self.values.shape, ("layers", "query heads")):
             if asked is not None and asked != have:

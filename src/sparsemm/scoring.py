@@ -1,9 +1,10 @@
 """Visual scores of attention heads, from generation over probe images (paper, section 3.2, Algorithm 1).
 
-The model is asked to read a probe image. Each generated token that stands in exactly one ground-truth
-word is matched to that word's box, the box to the image tokens I that cover it; every query head whose
-attention row behind the token peaks inside I earns 1 / |I|. A head's score is its share of all that was
-earned. (The released code means over images what the paper means over tokens; normalised, sums are both.)
+The model is asked to read a probe image. Each generated token that stands for a ground-truth word is
+matched to that word's box, the box to the image tokens I that cover it (none: the token counts as matched
+and nobody earns); every query head whose attention row behind the token peaks inside I earns 1 / |I|. A
+head's score is its share of all that was earned. (The released code means over images what the paper means
+over tokens; normalised, sums are both.)
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +24,35 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.errors import InputError
 from sparsemm.layout import CONVENTIONS, make_layout
+from sparsemm.matching import check_matching, match_tokens
 from sparsemm.models import build_inputs, shape
 from sparsemm.probe import ProbeImage, check_probe, png_bytes
 from sparsemm.recording import ArgmaxRecorder, generate_greedily, recording
 from sparsemm.results import read_metadata, read_table, write_table
-from sparsemm.score_files import HeadSamples, samples_frame, samples_from_frame
+from sparsemm.score_files import HeadSamples, model_name, samples_frame, samples_from_frame
 from sparsemm.scores import HeadScores
 
 READ_PROMPT = "Provide all the OCR results of this image."
-Matcher = Callable[[Sequence[str], Sequence[str]], list[int | None]]
 
 
-def match_released(tokens: Sequence[str], words: Sequence[str]) -> list[int | None]:
-    """The released rule: a token belongs to the word that contains it, if exactly one word does."""
-    matches: list[int | None] = []
-    for token in tokens:
-        text = token.strip()
-        found = [index for index, word in enumerate(words) if text and text in word]
-        matches.append(found[0] if len(found) == 1 else None)
-    return matches
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How a model is asked and what counts; defaults and meanings are those of `score_heads`."""
 
+    prompt: str
+    max_new_tokens: int
+    batch_size: int
+    convention: str
+    matching: str
 
-MATCHERS: dict[str, Matcher] = {"released": match_released}
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"scoring.{name}: {getattr(self, name)} is below 1; give at least 1")
+        if self.convention not in CONVENTIONS:
+            known = " or ".join(CONVENTIONS)
+            raise InputError(f"scoring.convention: {self.convention!r} is unknown; use {known}")
+        check_matching(self.matching)
 
 
 def score_heads(
@@ -66,84 +74,67 @@ def score_heads(
 
     Args:
         convention: which image tokens can be hit: ``released`` (high-res only) or ``all``.
-        matching: the rule that matches tokens to words, a key of ``MATCHERS``.
+        matching: the rule that matches tokens to words, ``released`` or ``exact`` (see `sparsemm.matching`).
         workdir: finished batches are kept there and found again by the next call with the same model,
             probe and settings; others in it are replaced. None: nothing is kept.
         progress: show a bar on stderr.
         seed: of the bootstrap; generation is greedy.
-        metadata: goes into the scores as it is.
+        metadata: recorded with the scores, over what is recorded anyway: prompt, max_new_tokens, convention,
+            matching, probe_images, probe_sha256, and where the model knows them model and model_revision.
 
     Raises:
         InputError: bad probe or setting; no generated token matched any word; no head ever hit.
     """
-    samples = score_samples(
-        model,
-        processor,
-        probe,
-        prompt=prompt,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        convention=convention,
-        matching=matching,
-        workdir=workdir,
-        progress=progress,
-    )
+    settings = ScoringSettings(prompt, max_new_tokens, batch_size, convention, matching)
+    samples = score_samples(model, processor, probe, settings, workdir=workdir, progress=progress)
     if not samples.matched.any():
         raise InputError(
             f"scoring: no generated token matches a word of the {len(probe)} probe images; "
             "check that the model reads them and that scoring.max_new_tokens is large enough"
         )
-    made = {
-        "prompt": prompt,
-        "max_new_tokens": max_new_tokens,
-        "convention": convention,
-        "matching": matching,
+    made = _describe(model, probe, settings) | (metadata or {})
+    return HeadScores.from_samples(samples, num_kv_heads=shape(model).num_kv_heads, metadata=made, seed=seed)
+
+
+def _describe(
+    model: PreTrainedModel, probe: Sequence[ProbeImage], settings: ScoringSettings
+) -> dict[str, Any]:
+    """What made the scores, without what leaves them unchanged."""
+    made = asdict(settings)
+    del made["batch_size"]
+    made |= {"probe_images": len(probe), "probe_sha256": probe_digest(probe)}
+    known = {
+        "model": model_name(model.name_or_path or ""),
+        "model_revision": getattr(model.config, "_commit_hash", None),
     }
-    heads = shape(model).num_kv_heads
-    return HeadScores.from_samples(samples, num_kv_heads=heads, metadata=made | (metadata or {}), seed=seed)
-
-
-def per_token_mean(samples: HeadSamples) -> HeadSamples:
-    """The same images, each weighed alike whatever its number of matched tokens (weights per token)."""
-    return replace(samples, weights=samples.weights / np.maximum(samples.matched, 1)[:, None, None])
+    return made | {key: value for key, value in known.items() if value}
 
 
 def score_samples(
     model: PreTrainedModel,
     processor: Any,
     probe: Sequence[ProbeImage],
+    settings: ScoringSettings,
     *,
-    prompt: str = READ_PROMPT,
-    max_new_tokens: int = 1024,
-    batch_size: int = 8,
-    convention: str = "released",
-    matching: str = "released",
     workdir: str | Path | None = None,
     progress: bool = True,
 ) -> HeadSamples:
     """Hits, weights and matched tokens of each probe image; arguments and errors as in ``score_heads``."""
     check_probe(probe)
-    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-        if value < 1:
-            raise InputError(f"scoring.{name}: {value} is below 1; give at least 1")
-    if convention not in CONVENTIONS:
-        raise InputError(f"scoring.convention: {convention!r} is unknown; use {' or '.join(CONVENTIONS)}")
-    if matching not in MATCHERS:
-        raise InputError(f"scoring.matching: {matching!r} is unknown; use {' or '.join(MATCHERS)}")
     if len({item.id for item in probe}) < len(probe):
         raise InputError("probe: two images have the same id; give every image its own")
-    settings = [prompt, max_new_tokens, batch_size, convention, matching]
     heads = (shape(model).num_layers, shape(model).num_heads)
-    base = "" if workdir is None else _model_digest(model) + json.dumps(settings)
+    base = "" if workdir is None else _model_digest(model) + json.dumps(astuple(settings))
+    size = settings.batch_size
     done = []
     with tqdm(total=len(probe), unit="image", desc="score", file=sys.stderr, disable=not progress) as bar:
-        for start in range(0, len(probe), batch_size):
-            batch = probe[start : start + batch_size]
-            path = None if workdir is None else Path(workdir) / f"batch-{start // batch_size:05d}.parquet"
-            key = "" if path is None else _batch_digest(base, batch)
+        for start in range(0, len(probe), size):
+            batch = probe[start : start + size]
+            path = None if workdir is None else Path(workdir) / f"batch-{start // size:05d}.parquet"
+            key = "" if path is None else probe_digest(batch, base)
             found = None if path is None else _load_batch(path, key, batch, heads)
             if found is None:
-                found = _score_batch(model, processor, batch, prompt, max_new_tokens, convention, matching)
+                found = _score_batch(model, processor, batch, settings)
                 if path is not None:
                     write_table(path, samples_frame(found), "score_samples", {"fingerprint": key})
             done.append(found)
@@ -162,30 +153,28 @@ def _score_batch(
     model: PreTrainedModel,
     processor: Any,
     batch: Sequence[ProbeImage],
-    prompt: str,
-    max_new_tokens: int,
-    convention: str,
-    matching: str,
+    settings: ScoringSettings,
 ) -> HeadSamples:
     """One recorded generation of a left-padded batch."""
-    inputs = build_inputs(processor, [p.image for p in batch], [prompt] * len(batch), model.device)
+    prompts = [settings.prompt] * len(batch)
+    inputs = build_inputs(processor, [p.image for p in batch], prompts, model.device)
     size = shape(model)
     recorder = ArgmaxRecorder(size.num_layers)
     with recording(model, recorder):
-        answers = generate_greedily(model, processor.tokenizer, inputs, max_new_tokens)
+        answers = generate_greedily(model, processor.tokenizer, inputs, settings.max_new_tokens)
     peaks = recorder.positions()  # [B, S, L, Hq]
     hits = np.zeros((len(batch), size.num_layers, size.num_heads), dtype=np.int64)
     weights = np.zeros(hits.shape, dtype=np.float64)
     matched = np.zeros(len(batch), dtype=np.int64)
     ids = inputs["input_ids"].cpu()
     for row, (item, answer) in enumerate(zip(batch, answers, strict=True)):
-        words = MATCHERS[matching](token_texts(processor.tokenizer, answer), item.words)
+        words = match_tokens(settings.matching, processor.tokenizer, answer, item.words, item.boxes)
         pairs = [(step, word) for step, word in enumerate(words) if word is not None]
         matched[row] = len(pairs)
         if pairs:
             layout = make_layout(processor, (item.image.height, item.image.width))
             at = layout.positions(ids[row], size.image_token_id)
-            members, sizes = _members(layout, at, item, convention, ids.shape[1] + len(answer))
+            members, sizes = _members(layout, at, item, settings.convention, ids.shape[1] + len(answer))
             steps, which = (np.array(side) for side in zip(*pairs, strict=True))
             inside = members[which[:, None, None], peaks[row, steps]]  # [N, L, Hq]
             hits[row] = inside.sum(axis=0)
@@ -203,12 +192,6 @@ def _members(
     return members, members.sum(axis=1)
 
 
-def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Each token decoded alone."""
-    texts = {token: str(tokenizer.decode([token])) for token in set(ids)}
-    return [texts[token] for token in ids]
-
-
 def _model_digest(model: PreTrainedModel) -> str:
     """Tells models apart without reading all of a 7B: config, device, and the head of every parameter."""
     digest = hashlib.sha256(model.config.to_json_string().encode())
@@ -219,9 +202,10 @@ def _model_digest(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def _batch_digest(base: str, batch: Sequence[ProbeImage]) -> str:
+def probe_digest(probe: Sequence[ProbeImage], base: str = "") -> str:
+    """sha256 over ids, words, boxes and pixels of the images, in order; `base` goes in first."""
     digest = hashlib.sha256(base.encode())
-    for item in batch:
+    for item in probe:
         digest.update(json.dumps([item.id, item.words, item.boxes]).encode() + png_bytes(item.image))
     return digest.hexdigest()
 

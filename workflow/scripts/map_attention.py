@@ -22,6 +22,7 @@ with job(snakemake) as run:
         scores=scores,
         prompt=settings["probe"]["prompt"],
         max_new_tokens=settings["scoring"]["max_new_tokens"],
+        matching=settings["scoring"]["matching"],
     )
     metadata = provenance(
         {**settings, "model": model},

@@ -29,6 +29,7 @@ with job(snakemake) as run:
         max_new_tokens=settings["scoring"]["max_new_tokens"],
         batch_size=settings["scoring"]["batch_size"],
         convention=settings["scoring"]["convention"],
+        matching=settings["scoring"]["matching"],
         workdir=snakemake.params.work,
         seed=settings["seed"],
         metadata=metadata,

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemm.errors import InputError
+from sparsemm.score_files import SCORES_FILE
 from sparsemm.scores import HeadScores
 
 if TYPE_CHECKING:
     from sparsemm.models import Loaded
 
-SCORES_FILE = "head_scores.parquet"  # where a model's folder keeps them
 _SLOW_BYTES = 500_000_000  # weights beyond this take seconds to read
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sparsemm.cli.common import (
-    SCORES_FILE,
     add_device,
     at_least,
     check_writable,
@@ -21,7 +20,7 @@ from sparsemm.cli.common import (
 )
 from sparsemm.errors import InputError
 from sparsemm.files import whole_file
-from sparsemm.score_files import write_json
+from sparsemm.score_files import SCORES_FILE, write_json
 from sparsemm.scores import HeadScores
 
 _EXAMPLES = """\
