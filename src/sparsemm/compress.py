@@ -16,6 +16,7 @@ from sparsemm.attention import NAME, switched
 from sparsemm.cache import Chooser, RaggedCache, Session
 from sparsemm.compress_checks import check_call, check_model
 from sparsemm.errors import InputError
+from sparsemm.graphs import graphed_forward
 from sparsemm.head_masks import mask_heads, mask_rows
 from sparsemm.policies import Policy
 from sparsemm.selection import pooled_attention, select
@@ -87,7 +88,9 @@ def chooser(policy: Policy, layer: int, num_layers: int) -> Chooser:
 
 
 @contextmanager
-def compress(model: PreTrainedModel, policy: Policy, *, any_scores: bool = False) -> Iterator[Run]:
+def compress(
+    model: PreTrainedModel, policy: Policy, *, any_scores: bool = False, cuda_graph: bool = False
+) -> Iterator[Run]:
     """Inside, `model.generate` keeps only what the policy keeps of every prompt.
 
     Greedy and sampled generation, `num_return_sequences`, left-padded batches, several images a prompt, scores
@@ -97,13 +100,22 @@ def compress(model: PreTrainedModel, policy: Policy, *, any_scores: bool = False
     a compiled model, nested use (another thread's too), scores of another shape. Scores whose metadata names
     another model than `model.name_or_path` are refused unless any_scores is True. A bare `model(...)` call makes
     its own cache and is not compressed. All threads that generate with this model meanwhile are compressed.
+
+    cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs CUDA and triton, and
+    one thread.
     """
     with _SWITCHING:
         check_model(model, policy, any_scores=any_scores)
+        if cuda_graph and model.device.type != "cuda":
+            raise InputError(
+                f"cuda_graph=True needs the model on CUDA, it is on {model.device.type}; leave it out or move the model"
+            )
         run = Run()
         undo = ExitStack()
         undo.enter_context(switched(model, NAME))
         undo.enter_context(_replaced(model, _methods(model, policy, run)))
+        if cuda_graph:
+            undo.enter_context(_replaced(model, {"forward": graphed_forward(model)}))
     try:
         yield run
     finally:

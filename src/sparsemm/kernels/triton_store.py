@@ -47,6 +47,10 @@ class TritonStore:
         self._grown = columns
         self.counts.copy_(self.initial + columns)
 
+    def count_grown(self, columns: int) -> None:
+        """Set the host's count of appended columns alone: a replayed step moves only the device's."""
+        self._grown = columns
+
     @property
     def lengths(self) -> torch.Tensor:
         """Tokens held now, int64 [R, Hkv]."""

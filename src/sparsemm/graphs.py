@@ -1,0 +1,178 @@
+"""A decode step as a CUDA graph: captured once, replayed without Python, launches or a look at the host's counters.
+
+What makes it possible is the Triton store: addresses never change and lengths live on the device. Without CUDA the
+same step runs as a graph would run it: the host's counters are put back to what they were at capture before each
+call, so that a step that reads one of them gives wrong tokens in a test rather than on a GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from sparsemm.cache import RaggedCache, RaggedLayer
+from sparsemm.errors import InputError
+
+_WARM_UPS = 2  # runs before the capture: libraries make their handles and workspaces, Triton compiles
+
+
+def storage_of(layer: RaggedLayer) -> Any:
+    """The layer's Triton store. Raises InputError for another storage."""
+    store: Any = layer.filled()
+    if not hasattr(store, "counts"):
+        raise InputError(
+            f"a CUDA graph needs the Triton storage, this cache has {type(store).__name__}; install triton and use a "
+            "CUDA device with storage='auto' or 'triton'"
+        )
+    return store
+
+
+class GraphStep:
+    """One decode step over a packed cache. Each call does what `run` did once, one token further."""
+
+    def __init__(
+        self, cache: RaggedCache, run: Callable[[], torch.Tensor], state: Sequence[torch.Tensor] = ()
+    ) -> None:
+        """run: feeds one token a row through every layer of `cache` and returns a tensor; it reads static tensors.
+
+        state: device tensors that `run` changes. The cache and they are as before when this returns.
+        """
+        self.layers = list(cache.ragged)
+        self.stores = [storage_of(layer) for layer in self.layers]
+        self.run = run
+        self._host = self._counters()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._out: torch.Tensor | None = None
+        if self.stores[0].keys.is_cuda:
+            if self.stores[0].grown >= self.stores[0].reserve:
+                self.stores[0].advance(1)  # no room even for the warm-up: say so before anything runs
+            self._capture(state)
+
+    def __call__(self) -> torch.Tensor:
+        """The step's output; on CUDA the same memory at every call. InputError when the cache has no room."""
+        for store in self.stores:
+            store.advance(1)
+        for layer in self.layers:
+            layer.seen += 1
+        if self._graph is not None:
+            self._graph.replay()
+            assert self._out is not None
+            return self._out
+        true = self._counters()
+        self._set(self._host)
+        out = self.run()
+        self._set(true)
+        return out
+
+    def belongs_to(self, cache: RaggedCache) -> bool:
+        """Whether the cache still has the storage this step was made for."""
+        return len(cache.ragged) == len(self.stores) and all(
+            layer.store is store for layer, store in zip(cache.ragged, self.stores)
+        )
+
+    def _capture(self, state: Sequence[torch.Tensor]) -> None:
+        changed = [*(store.counts for store in self.stores), *state]
+        saved = [tensor.clone() for tensor in changed]
+
+        def undo() -> None:
+            for tensor, before in zip(changed, saved):
+                tensor.copy_(before)
+            self._set(self._host)
+
+        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                self.run()
+                undo()
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._out = self.run()
+        self._set(self._host)
+
+    def _counters(self) -> list[tuple[int, int]]:
+        return [(layer.seen, store.grown) for layer, store in zip(self.layers, self.stores)]
+
+    def _set(self, counters: Sequence[tuple[int, int]]) -> None:
+        for layer, store, (seen, grown) in zip(self.layers, self.stores, counters):
+            layer.seen = seen
+            store.count_grown(grown)
+
+
+def graphed_forward(model: PreTrainedModel) -> Callable[..., Any]:
+    """A `model.forward` that replays the single-token steps of `generate` over a ragged cache.
+
+    Everything else (the prefill, several tokens at once, other caches, hidden states asked for) runs as before. A
+    later turn, or a cache that was copied or grew, is captured anew.
+    """
+    plain: Any = model.forward
+    current: _Decode | None = None
+
+    @functools.wraps(plain)
+    def forward(*args: Any, **options: Any) -> Any:
+        nonlocal current
+        cache: Any = options.get("past_key_values")
+        if args or not _is_step(cache, options):
+            current = None
+            return plain(*args, **options)
+        if current is None or not current.fits(cache, options):
+            mask = options.get("attention_mask")
+            if mask is not None and mask.dim() == 2 and not bool(mask[:, -1].all()):
+                return plain(**options)  # a pad among new tokens: once a turn at most, and not for a graph
+            current = _Decode(plain, cache, options["input_ids"], options["position_ids"])
+        return current(options["input_ids"], options["position_ids"])
+
+    return forward
+
+
+def _is_step(cache: object, options: dict[str, Any]) -> bool:
+    ids, positions = options.get("input_ids"), options.get("position_ids")
+    if not isinstance(cache, RaggedCache) or not cache.filled or ids is None or positions is None:
+        return False
+    asked = ("output_hidden_states", "output_attentions", "pixel_values", "pixel_values_videos", "labels")
+    return ids.shape[1] == 1 and not any(
+        options.get(name) is not None and options[name] is not False for name in asked
+    )
+
+
+class _Decode:
+    """The model's forward on static inputs, and its output around the logits of the newest replay."""
+
+    def __init__(
+        self, forward: Callable[..., Any], cache: RaggedCache, ids: torch.Tensor, positions: torch.Tensor
+    ) -> None:
+        self.cache = cache
+        self.ids, self.positions = ids.clone(), positions.clone()
+        self.rest: dict[str, Any] = {}
+        self.kind: Any = dict
+
+        def run() -> torch.Tensor:
+            # No attention mask: every row attends to all it holds, and a mask would be looked into on the host.
+            out = forward(
+                input_ids=self.ids,
+                position_ids=self.positions,
+                past_key_values=cache,
+                use_cache=True,
+                return_dict=True,
+            )
+            self.kind, self.rest = type(out), dict(out)
+            logits: torch.Tensor = out.logits
+            return logits
+
+        self.step = GraphStep(cache, run)
+
+    def fits(self, cache: RaggedCache, options: dict[str, Any]) -> bool:
+        same = options["input_ids"].shape == self.ids.shape
+        same = same and options["position_ids"].shape == self.positions.shape
+        return same and cache is self.cache and self.step.belongs_to(cache)
+
+    def __call__(self, ids: torch.Tensor, positions: torch.Tensor) -> Any:
+        self.ids.copy_(ids)
+        self.positions.copy_(positions)
+        logits = self.step()
+        return self.kind(**{**self.rest, "logits": logits.clone()})
