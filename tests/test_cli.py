@@ -19,7 +19,7 @@ from sparsemm import HeadScores, SparseMM, compress
 from sparsemm.cli import answer, common, main, watch
 from sparsemm.models import build_inputs, load_model
 from sparsemm.policies import POLICY_NAMES
-from sparsemm.probe import generate_probe
+from sparsemm.probe import generate_probe, write_synthdog
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "data" / "models" / "tiny-llava-next-vicuna"
@@ -122,12 +122,14 @@ def test_heads_scores_saves_and_draws_and_answer_finds_the_scores(
     few = ["--images", 2, "--max-new-tokens", 12, "--batch-size", 2, "--top", 3]
     figure = tmp_path / "made" / "heads.png"
     found = objects(capsys, "heads", "--model", model, *few, "--save", "--figure", figure)
-    kept = HeadScores.load(model / "head_scores.parquet")
+    kept = HeadScores.from_pretrained(model, model="model")
     assert found["saved"] == str(model / "head_scores.parquet")
     assert [(each["layer"], each["head"]) for each in found["top"]] == kept.ranking()[:3]
     tenth = {"fraction": 0.1, "heads": 8, "share": pytest.approx(kept.top_share(0.1))}
     assert tenth in found["shares"]
-    assert kept.metadata["model"] == "model"
+    assert kept.samples is not None
+    made = {"model": "model", "dataset": "generated", "seed": 0, "probe_images": 2, "matching": "released"}
+    assert made.items() <= kept.metadata.items()
     assert [file.name for file in figure.parent.iterdir()] == ["heads.png"]
     with Image.open(figure) as image:
         assert image.width > 500
@@ -135,6 +137,15 @@ def test_heads_scores_saves_and_draws_and_answer_finds_the_scores(
     assert len([line for line in text.splitlines() if line.endswith(" %")]) == 2
     told = objects(capsys, "answer", page, "Q", "--model", model, "--budget", 40, *SHORT)
     assert 20 < told["kept_tokens"] <= 41
+
+
+def test_heads_of_a_local_probe_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthdog(tmp_path / "probe" / "train.parquet", generate_probe(3, 1))
+    out = tmp_path / "scores.parquet"
+    rules = ["--matching", "exact", "--convention", "all", "--images", 2, "--max-new-tokens", 12]
+    objects(capsys, "heads", "--model", MODEL, "--probe", tmp_path / "probe", *rules, "--save", out)
+    made = {"dataset": "synthdog-en-detection", "probe_images": 2, "matching": "exact", "convention": "all"}
+    assert made.items() <= HeadScores.load(out).metadata.items()
 
 
 def test_heads_shows_and_converts_a_published_file(
@@ -194,6 +205,7 @@ def test_audit_groups_heads_as_the_model_does(tmp_path: Path, capsys: pytest.Cap
         (["answer", "PAGE", "Q", "--model", "nowhere"], "nowhere: no such model folder"),
         (["heads", "--scores", "WRONG", "--model", MODEL], "which has 6"),
         (["heads", "--scores", "OTHER", "--model", MODEL], "another-model"),
+        (["heads", "--model", MODEL, "--probe", "nowhere"], "no parquet or arrow file"),
         (["heads", "--model", MODEL, "--figure", "TAKEN/x.png"], "cannot be written"),
         (["heads"], "give --model PATH or --scores PATH"),
         (["heads", "--scores", "WRONG", "--save"], "give --save FILE"),

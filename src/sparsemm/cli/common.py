@@ -92,7 +92,7 @@ def find_scores(scores: str | None, model: str | None) -> HeadScores:
     """Scores of a file or folder, else those in the model's folder; InputError says how to make them."""
     if scores is not None:
         path = Path(scores)
-        return HeadScores.load(path / SCORES_FILE if path.is_dir() else path)
+        return HeadScores.from_pretrained(path) if path.is_dir() else HeadScores.load(path)
     if model is None:
         raise InputError("no scores to use; give --scores PATH, or --model PATH whose folder holds them")
     kept = Path(model) / SCORES_FILE
@@ -102,7 +102,7 @@ def find_scores(scores: str | None, model: str | None) -> HeadScores:
             f"{kept}: no head scores there; make them with `sparsemm heads --model {model} --save`, or give "
             "--scores PATH"
         )
-    return HeadScores.load(kept)
+    return HeadScores.from_pretrained(model)
 
 
 def text_config(model: str) -> dict[str, Any]:

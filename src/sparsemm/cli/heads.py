@@ -36,8 +36,7 @@ def add(commands: Any) -> None:
         "heads",
         summary="score a model's heads on generated pages; table and heat map",
         text="Show a model's visual heads: those that look at a word in the image while they write it.\n"
-        "With --scores the file is shown; without, the model of --model reads generated pages and its heads are\n"
-        "scored (minutes for a 7B model on a GPU).",
+        "With --scores the file is shown; without, the model of --model reads pages and its heads are scored.",
         examples=_EXAMPLES,
     )
     parser.add_argument("--model", metavar="PATH", help="folder of a transformers model, to score its heads")
@@ -51,14 +50,19 @@ def add(commands: Any) -> None:
         nargs="?",
         const="",
         metavar="FILE",
-        help=f"write the scores, .parquet or .json (default FILE: {SCORES_FILE} in the model's folder)",
+        help=f"write the scores: a .parquet or .json FILE (without FILE: {SCORES_FILE} in the model's folder)",
     )
     parser.add_argument(
         "--images",
         type=at_least(1),
         default=50,
         metavar="N",
-        help="generated pages to read (default: %(default)s)",
+        help="pages to read (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--probe",
+        metavar="FOLDER",
+        help="read pages of a local copy of synthdog-en-detection in place of generated ones",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the generated pages (default: %(default)s)")
     parser.add_argument(
@@ -75,13 +79,25 @@ def add(commands: Any) -> None:
         metavar="N",
         help="pages read at once (default: %(default)s)",
     )
+    parser.add_argument(
+        "--matching",
+        default="released",
+        choices=("released", "exact"),
+        help="how a token finds its word: the only word that holds it, or by alignment (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--convention",
+        default="released",
+        choices=("released", "all"),
+        help="image tokens that count: high resolution only, or all (default: %(default)s)",
+    )
     add_device(parser)
     parser.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score or read the scores, then write what was asked for."""
-    target = _save_path(args)
+    target = _target(args)
     check_writable("--figure", args.figure, (".png", ".pdf"))
     check_writable("--save", target, (".parquet", ".json"))
     if args.scores is not None:
@@ -102,6 +118,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if target is not None and target.suffix == ".json":
         with whole_file(target) as partial:
             write_json(partial, scores.values)
+    elif args.save == "":
+        scores.save_pretrained(args.model)
     elif target is not None:
         scores.save(target)
     if args.figure is not None:
@@ -129,7 +147,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _save_path(args: argparse.Namespace) -> Path | None:
+def _target(args: argparse.Namespace) -> Path | None:
     if args.save is None:
         return None
     if args.save:
@@ -140,20 +158,25 @@ def _save_path(args: argparse.Namespace) -> Path | None:
 
 
 def _score(args: argparse.Namespace) -> HeadScores:
-    """Scores on generated pages, with what made them as metadata."""
-    from sparsemm.probe import generate_probe
+    """Scores of --model, with what made them as metadata."""
+    from sparsemm.probe import generate_probe, read_synthdog
     from sparsemm.scoring import score_heads
 
+    if args.probe is None:
+        probe, made = generate_probe(args.images, args.seed), {"dataset": "generated", "seed": args.seed}
+    else:
+        probe, made = read_synthdog(args.probe, args.images), {"dataset": "synthdog-en-detection"}
     loaded = load(args)
-    made = {"model": loaded.name, "model_revision": loaded.revision, "dataset": "generated pages"}
     return score_heads(
         loaded.model,
         loaded.processor,
-        generate_probe(args.images, args.seed),
+        probe,
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
+        matching=args.matching,
+        convention=args.convention,
         progress=not args.quiet,
-        metadata=made | {"images": args.images, "seed": args.seed},
+        metadata=made | {"model": loaded.name, "model_revision": loaded.revision},
     )
 
 
