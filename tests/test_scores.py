@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sparsemm import HeadScores
 from sparsemm.errors import InputError
-from sparsemm.results import read_table, write_table
-from sparsemm.score_files import HeadSamples, model_name
+from sparsemm.results import read_table
+from sparsemm.score_files import HeadSamples
 
 PUBLISHED = Path(__file__).parents[2] / "shared/reference/head_scores/llava-next-vicuna-7b.json"
+
+needs_published = pytest.mark.skipif(
+    not PUBLISHED.is_file(), reason="the published head scores are not beside this repository"
+)
 
 
 def make_samples(images: int = 12, layers: int = 3, heads: int = 4, seed: int = 0) -> HeadSamples:
@@ -85,9 +90,7 @@ def test_plain_scores_can_be_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "other.parquet").exists()
 
 
-@pytest.mark.skipif(
-    not PUBLISHED.is_file(), reason="the published head scores are not beside this repository"
-)
+@needs_published
 def test_published_scores() -> None:
     scores = HeadScores.load(PUBLISHED)
     assert scores.values.shape == (32, 32)
@@ -95,6 +98,50 @@ def test_published_scores() -> None:
     assert scores.values.sum() == pytest.approx(1.0, abs=1e-12)
     shares = [scores.top_share(fraction) for fraction in (0.01, 0.05, 0.1)]
     assert shares == pytest.approx([0.19, 0.55, 0.77], abs=0.011)
+
+
+@needs_published
+def test_published_scores_by_group_curve_and_agreement(tmp_path: Path) -> None:
+    scores = HeadScores.load(PUBLISHED)
+    table = json.loads(PUBLISHED.read_text())
+    grouped = scores.per_kv_head(8)
+    total = sum(np.mean(cell) for cell in table.values())
+    for layer, group in ((0, 0), (14, 3), (31, 7)):
+        members = [np.mean(table[f"{layer}-{head}"]) for head in range(4 * group, 4 * group + 4)]
+        assert grouped[layer, group] == pytest.approx(sum(members) / total)
+    heads, held = scores.sparsity_curve()
+    assert (heads[-1], held[-1]) == (1.0, pytest.approx(1.0))
+    assert (np.diff(held) >= 0).all()
+    assert (np.diff(held, 2) <= 1e-15).all()  # best first: ever less is added
+    assert held[51] == pytest.approx(scores.top_share(0.05))  # 51.2 heads, rounded up
+    best = max(table, key=lambda key: np.mean(table[key]))
+    assert scores.ranking()[0] == tuple(map(int, best.split("-")))
+    scores.save_pretrained(tmp_path)
+    again = HeadScores.from_pretrained(tmp_path)
+    assert (again.agreement(scores).spearman, again.agreement(scores).overlap) == (pytest.approx(1.0), 1.0)
+    halves = [
+        HeadScores(values=[[table[f"{i}-{j}"][side] for j in range(32)] for i in range(32)])
+        for side in (0, -1)
+    ]
+    found = halves[0].agreement(halves[1], top=0.05)
+    assert found.spearman_interval is None
+    ranks = [pd.Series(half.values.ravel()).rank() for half in halves]
+    assert found.spearman == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    best52 = [set(half.ranking()[:52]) for half in halves]
+    assert found.overlap == len(best52[0] & best52[1]) / 52
+    shuffled = HeadScores(values=np.random.default_rng(0).permutation(scores.values.ravel()).reshape(32, 32))
+    chance = scores.agreement(shuffled, top=0.05)
+    assert abs(chance.spearman) < 0.15
+    assert chance.overlap < 0.25
+
+
+def test_intervals_of_agreement_shrink_with_more_images() -> None:
+    def width(images: int) -> float:
+        first, second = (HeadScores.from_samples(make_samples(images, seed=seed)) for seed in (1, 2))
+        low, high = first.agreement(second, draws=200).spearman_interval
+        return high - low
+
+    assert width(200) < width(8) / 2
 
 
 def test_grouping() -> None:
@@ -149,20 +196,6 @@ def test_another_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("llava-hf/llava-v1.6-vicuna-7b-hf", "llava-v1.6-vicuna-7b-hf"),
-        ("hub/models--llava-hf--llava-v1.6-vicuna-7b-hf/snapshots/0a1b/", "llava-v1.6-vicuna-7b-hf"),
-        ("hub/models--gpt2/snapshots/0a1b", "gpt2"),
-        ("data/models/tiny", "tiny"),
-        ("", ""),
-    ],
-)
-def test_a_models_own_name(path: str, name: str) -> None:
-    assert model_name(path) == name
-
-
-@pytest.mark.parametrize(
     ("values", "words"),
     [
         (np.array([[1.0, np.nan]]), "NaN"),
@@ -181,46 +214,3 @@ def test_no_hit_at_all_is_refused() -> None:
     empty = HeadSamples(("a",), np.zeros((1, 2, 2), np.int64), np.zeros((1, 2, 2)), np.array([3]))
     with pytest.raises(InputError, match="no attention hit"):
         HeadScores.from_samples(empty)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "not a scores file"),
-        ("[1, 2]", "not a scores file"),
-        ('{"a-b": [1]}', "not a scores file"),
-        ('{"0-0-0": [1]}', "keys must read"),
-        ("{}", "keys must read"),
-        ('{"0-0": ["x"]}', "not a scores file"),
-        ('{"0-0": [1], "1-1": [1]}', "incomplete"),
-        ('{"0-0": [NaN], "0-1": [1]}', "NaN"),
-        ('{"0-0": [], "0-1": [1]}', "NaN"),
-        ('{"0-0": [0], "0-1": [0]}', "score 0"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
-def test_bad_json_names_the_file(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "bad.json"
-    path.write_text(text)
-    with pytest.raises(InputError, match=words) as caught:
-        HeadScores.load(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_bad_parquet_names_the_file(tmp_path: Path) -> None:
-    missing = tmp_path / "missing.parquet"
-    with pytest.raises(InputError, match=r"missing\.parquet"):
-        HeadScores.load(missing)
-    with pytest.raises(InputError, match=r"missing\.json"):
-        HeadScores.load(tmp_path / "missing.json")
-    frame = make_scores().frame()
-    hole = tmp_path / "hole.parquet"
-    write_table(hole, frame.iloc[1:], "scores", {})
-    with pytest.raises(InputError, match=r"hole\.parquet.*do not fill"):
-        HeadScores.load(hole)
-    good, rows = tmp_path / "good.parquet", tmp_path / "rows.parquet"
-    make_scores().save(good, samples=rows)
-    write_table(rows, read_table(rows, "score_samples").iloc[:-1], "score_samples", {})
-    with pytest.raises(InputError, match=r"rows\.parquet.*do not fill"):
-        HeadScores.load(good, samples=rows)
