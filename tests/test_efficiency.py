@@ -10,8 +10,9 @@ import torch
 
 from sparsemm.attention import switched
 from sparsemm.compress import compress
-from sparsemm.efficiency import build_prompt, decode, prefill, profile_cell, rewind
+from sparsemm.efficiency import build_prompt, prefill, profile_cell
 from sparsemm.errors import InputError
+from sparsemm.greedy import GreedyLoop
 from sparsemm.models import Loaded
 from sparsemm.peak_memory import PeakMemory
 from sparsemm.policies import AdaKV, FullKV, Policy, SnapKV, SparseMM
@@ -48,12 +49,12 @@ def test_the_loop_is_generate_and_can_be_repeated(variant: str, policy: Policy) 
     inputs = build_prompt(loaded(variant), 320)
     with compress(model, policy):
         expected = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, 320:]
-    with switched(model):
+    with switched(model), torch.no_grad():
         cache, first = prefill(model, inputs, policy, reserve=11)
-        runs = []
+        loop, runs = GreedyLoop(model, cache, first, torch.tensor([[320]])), []
         for _ in range(2):
-            runs.append(torch.cat([first, decode(model, cache, first, 320, 11)], 1)[0].tolist())
-            rewind(cache, 320)
+            runs.append(torch.cat([first, loop.run(11)], 1)[0].tolist())
+            loop.rewind()
     assert runs == [expected.tolist()] * 2
 
 

@@ -6,7 +6,8 @@ What a workflow script calls, in a process of its own::
     frame = profile_cell(loaded, policy, tokens=32768, label=label, new_tokens=100, repeats=3, warmup=1, seed=0)
     write_table(path, frame, "efficiency", metadata)
 
-All policies, the full cache too, go through the same packed storage and the same decode loop.
+All policies, the full cache too, go through the same packed storage and the same decode loop; on CUDA with triton its
+step is a CUDA graph.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import torch
@@ -23,9 +23,11 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.attention import switched
 from sparsemm.cache import RaggedCache
+from sparsemm.chunking import chunked
 from sparsemm.compress import chooser
 from sparsemm.embedded.documents import PAGE_SIZES, READ_PROMPT, generate_document
 from sparsemm.errors import InputError
+from sparsemm.greedy import GreedyLoop
 from sparsemm.models import Loaded, build_inputs, shape
 from sparsemm.peak_memory import PeakMemory
 from sparsemm.policies import Policy
@@ -142,50 +144,24 @@ def prefill(
 ) -> tuple[RaggedCache, torch.Tensor]:
     """Run an unpadded prompt into a packed cache with room for ``reserve`` tokens; its first new token, int64 [1, 1].
 
-    Only inside `switched(model)`, as for the functions below.
+    Only inside `switched(model)`.
     """
     layers = shape(model).num_layers
     cache = RaggedCache(layers, [chooser(policy, layer, layers) for layer in range(layers)], reserve=reserve)
     ids = inputs["input_ids"]
     rest = {name: value for name, value in inputs.items() if name != "attention_mask"}
-    out = model(
-        **rest,
-        position_ids=torch.arange(ids.shape[1], device=ids.device)[None],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    with chunked(model):
+        out = model(
+            **rest,
+            position_ids=torch.arange(ids.shape[1], device=ids.device)[None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
     return cache, out.logits[:, -1:].argmax(-1)
 
 
 @torch.no_grad()
-def decode(
-    model: PreTrainedModel, cache: RaggedCache, token: torch.Tensor, start: int, steps: int
-) -> torch.Tensor:
-    """Greedy tokens int64 [1, steps] after ``token``, which stands at position ``start``.
-
-    Calls the text model and its head alone: nothing but the forward pass is in the loop, and the host never waits.
-    """
-    model_: Any = model
-    text, head = model_.get_decoder(), model_.get_output_embeddings()
-    places = torch.arange(start, start + steps, device=token.device)[None]
-    tokens = []
-    for step in range(steps):
-        out = text(
-            input_ids=token, position_ids=places[:, step : step + 1], past_key_values=cache, use_cache=True
-        )
-        token = head(out.last_hidden_state).argmax(-1)
-        tokens.append(token)
-    return torch.cat(tokens, 1)
-
-
-def rewind(cache: RaggedCache, seen: int) -> None:
-    """Put a packed cache back to the end of its prefill, so that decode can be repeated from there."""
-    for layer in cache.ragged:
-        layer.filled().grown = 0  # what stands in the spare columns is written over before it is read
-        layer.seen = seen
-
-
 def _measure(
     model: PreTrainedModel,
     inputs: Mapping[str, torch.Tensor],
@@ -200,29 +176,34 @@ def _measure(
     cache, first = prefill(model, inputs, policy, steps)
     prefill_s = _now(device) - start
     repeat_prefill = prefill_s < _LONG_PREFILL_S
+    place = torch.full_like(first, tokens)
+    loop = GreedyLoop(model, cache, first, place)
     for _ in range(warmup):
-        decode(model, cache, first, tokens, steps)
-        rewind(cache, tokens)
+        loop.run(steps)
+        loop.rewind()
     times = []
     for repeat in range(repeats):
         if repeat_prefill:
-            del cache  # two caches at once would count twice in the peak
+            del cache, loop  # two caches at once would count twice in the peak
             start = _now(device)
             cache, first = prefill(model, inputs, policy, steps)
             prefill_s = _now(device) - start
+            loop = GreedyLoop(model, cache, first, place)
         elif repeat:
-            rewind(cache, tokens)
+            loop.rewind()
         start = _now(device)
-        decode(model, cache, first, tokens, steps)
+        loop.run(steps)
         times.append((prefill_s, _now(device) - start))
     return times, cache.cache_bytes
 
 
+@torch.no_grad()
 def _warm_up(loaded: Loaded, policy: Policy, seed: int) -> None:
     """One small prompt end to end: threads, kernels and lazily made tables are there before anything is timed."""
     inputs = build_inputs(loaded, [_Pages(seed).take(1)], [READ_PROMPT], device=loaded.model.device)
     cache, first = prefill(loaded.model, inputs, policy, 4)
-    decode(loaded.model, cache, first, inputs["input_ids"].shape[1], 4)
+    place = torch.full_like(first, inputs["input_ids"].shape[1])
+    GreedyLoop(loaded.model, cache, first, place).run(4)
 
 
 def _now(device: torch.device) -> float:
