@@ -1,18 +1,24 @@
-"""Dense attention in which, after the prefill, dropped prompt positions are at -inf: what decode must equal."""
+"""Dense attention in which, after the prefill, dropped prompt positions are at -inf: what decode must equal.
+
+And what else tests of compress need: generation with logits, what was kept, everything that must be undone.
+"""
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 
 import pytest
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from sparsemm.attention import capture_prefill, switched
+from sparsemm.attention import capture_prefill, switched, text_layers
 from sparsemm.cache import RaggedLayer
 from sparsemm.compress import chooser
 from sparsemm.models import shape
+
+import tiny
 
 NEW = 18
 
@@ -40,6 +46,29 @@ def kept_masks(model, inputs, policy):
 
     capture_prefill(model, inputs, keep)
     return torch.stack(kept)
+
+
+def used(variant):
+    """A model that has run before: the first run leaves hooks of transformers' own."""
+    tiny.model(variant).generate(**tiny.inputs(), max_new_tokens=1)
+    return tiny.model(variant)
+
+
+def state(model) -> tuple:
+    """Everything compress could leave behind: configs, instance variables (by identity), hooks."""
+    configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
+    configs |= {id(c): c for c in (getattr(model.config, key) for key in model.config.sub_configs)}
+    return (
+        copy.deepcopy(model.config.to_dict()),
+        {key: copy.deepcopy(vars(config)) for key, config in configs.items()},
+        [{name: id(value) for name, value in vars(module).items()} for module in model.modules()],
+        [
+            [list(hooks) for name, hooks in vars(module).items() if name.endswith("_hooks")]
+            for module in model.modules()
+        ],
+        model.generation_config.to_dict(),
+        [type(layer).__name__ for layer in text_layers(model)],
+    )
 
 
 @contextmanager
