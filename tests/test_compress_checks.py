@@ -77,6 +77,18 @@ def test_an_error_in_the_prefill_leaves_nothing(variant):
         _ = run.cache_bytes
 
 
+def test_an_error_on_the_way_in_leaves_nothing(monkeypatch):
+    model = used("gqa")
+    before = state(model)
+    monkeypatch.setattr("sparsemm.compress._methods", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), compress(model, POLICY):
+        pass
+    monkeypatch.undo()
+    assert state(model) == before
+    with compress(model, POLICY):
+        pass
+
+
 REFUSED = {
     "beam_search": {"num_beams": 2},
     "beam_sample": {"num_beams": 2, "do_sample": True},

@@ -104,18 +104,18 @@ def compress(
     cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs CUDA and triton, and
     one thread.
     """
-    with _SWITCHING:
+    with _SWITCHING, ExitStack() as entering:
         check_model(model, policy, any_scores=any_scores)
         if cuda_graph and model.device.type != "cuda":
             raise InputError(
                 f"cuda_graph=True needs the model on CUDA, it is on {model.device.type}; leave it out or move the model"
             )
         run = Run()
-        undo = ExitStack()
-        undo.enter_context(switched(model, NAME))
-        undo.enter_context(_replaced(model, _methods(model, policy, run)))
+        entering.enter_context(switched(model, NAME))
+        entering.enter_context(_replaced(model, _methods(model, policy, run)))
         if cuda_graph:
-            undo.enter_context(_replaced(model, {"forward": graphed_forward(model)}))
+            entering.enter_context(_replaced(model, {"forward": graphed_forward(model)}))
+        undo = entering.pop_all()
     try:
         yield run
     finally:
