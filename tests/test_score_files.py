@@ -40,6 +40,21 @@ def test_a_folder_without_scores_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
+    make_scores().save_pretrained(tmp_path)
+    HeadScores(values=np.eye(3, 4)).save(tmp_path / "head_scores.parquet")
+    with pytest.raises(InputError, match=r"samples\.parquet: its rows do not add up to the scores"):
+        HeadScores.from_pretrained(tmp_path)
+
+
+def test_the_published_format_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    scores = make_scores()
+    scores.save(tmp_path / "new" / "scores.json")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["scores.json"]
+    with pytest.raises(InputError, match=r"scores\.json: cannot be written"):
+        scores.save(tmp_path / "new" / "scores.json" / "scores.json")
+
+
 def test_sums_and_means_per_token_are_stored(tmp_path: Path) -> None:
     samples = make_samples()
     samples.matched[3] = 0  # an image whose answer matched nothing

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemm.errors import InputError
+from sparsemm.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,9 +71,10 @@ def read_json(path: Path) -> Floats:
 
 
 def write_json(path: Path, values: Floats) -> None:
-    """[L, Hq] in the published format."""
+    """[L, Hq] in the published format; the folder is made, InputError where it cannot be written."""
     table = {f"{i}-{j}": [float(value)] for i, row in enumerate(values) for j, value in enumerate(row)}
-    path.write_text(json.dumps(table, indent=4) + "\n", encoding="utf-8")
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(table, indent=4) + "\n", encoding="utf-8")
 
 
 def heads_frame(
@@ -125,6 +127,15 @@ def samples_frame(samples: HeadSamples) -> pd.DataFrame:
             "mean": samples.means.ravel(),
         }
     )
+
+
+def check_samples(samples: HeadSamples, values: Floats, path: Path) -> None:
+    """Raise InputError unless the per-image rows of `path` add up to these scores, [L, Hq]."""
+    total = samples.weights.sum(axis=0)
+    if total.shape != values.shape or not np.allclose(total / max(total.sum(), 1e-300), values, atol=1e-9):
+        raise InputError(
+            f"{path}: its rows do not add up to the scores: they are of another run, score again"
+        )
 
 
 def samples_from_frame(frame: pd.DataFrame, path: Path) -> HeadSamples:

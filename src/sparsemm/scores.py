@@ -113,6 +113,7 @@ class HeadScores:
         if samples is not None:
             table = results.read_table(samples, kind="score_samples")
             rows = score_files.samples_from_frame(table, samples)
+            score_files.check_samples(rows, floats["score"], samples)
         return cls(
             values=floats["score"],
             hits=frame["hits"].to_numpy(np.int64).reshape(shape),

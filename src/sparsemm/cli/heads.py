@@ -20,7 +20,7 @@ from sparsemm.cli.common import (
 )
 from sparsemm.errors import InputError
 from sparsemm.files import whole_file
-from sparsemm.score_files import SCORES_FILE, write_json
+from sparsemm.score_files import SCORES_FILE
 from sparsemm.scores import HeadScores
 
 _EXAMPLES = """\
@@ -115,10 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         name = str(scores.metadata["model"])
     else:
         raise InputError("heads: no model and no scores; give --model PATH or --scores PATH")
-    if target is not None and target.suffix == ".json":
-        with whole_file(target) as partial:
-            write_json(partial, scores.values)
-    elif args.save == "":
+    if args.save == "":
         scores.save_pretrained(args.model)
     elif target is not None:
         scores.save(target)
