@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_an_error_in_the_prefill_leaves_nothing(variant):
 def test_an_error_on_the_way_in_leaves_nothing(monkeypatch):
     model = used("gqa")
     before = state(model)
-    monkeypatch.setattr("sparsemm.compress._methods", lambda *_: 1 / 0)
+    module = importlib.import_module("sparsemm.compress")  # the name itself is the function
+    monkeypatch.setattr(module, "_methods", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), compress(model, POLICY):
         pass
     monkeypatch.undo()
