@@ -103,24 +103,24 @@ def test_pads_among_new_tokens_are_not_seen():
 
 def test_appending_copies_nothing():
     store, _ = filled(torch.tensor([[3, 9], [5, 70]]), 4)
-    before = [tensor.data_ptr() for tensor in (store.keys, store.values, store.bias)]
+    before = [tensor.data_ptr() for tensor in (store.tokens, store.bias)]
     for _ in range(4):
         key, value = torch.randn(2, 2, 2, 1, WIDTH)
         store.append(key, value, None)
-    assert [tensor.data_ptr() for tensor in (store.keys, store.values, store.bias)] == before
+    assert [tensor.data_ptr() for tensor in (store.tokens, store.bias)] == before
 
 
 def test_no_room_is_an_error_before_anything_is_written():
     store, _ = filled(torch.tensor([[3, 9]]), 2)
     key, value = torch.randn(2, 1, 2, 1, WIDTH)
     store.append(key, value, None)
-    saved = [store.keys.clone(), store.values.clone(), store.lengths]
+    saved = [store.tokens.clone(), store.lengths]
     more = torch.randn(1, 2, 2, WIDTH)
     with pytest.raises(InputError, match="room for 2 new tokens, 3 are needed"):
         store.append(more, more, None)
     with pytest.raises(InputError, match="2 rows of 2 KV heads"):
         store.append(torch.randn(2, 2, 1, WIDTH), torch.randn(2, 2, 1, WIDTH), None)
-    assert all(torch.equal(a, b) for a, b in zip(saved, [store.keys, store.values, store.lengths]))
+    assert all(torch.equal(a, b) for a, b in zip(saved, [store.tokens, store.lengths]))
 
 
 def packed(rows: int, tokens: int = 20, layers: int = 2, reserve: int = 6, seed: int = 0) -> RaggedCache:
@@ -195,9 +195,9 @@ def test_kept_rows_grow_and_combine_change_nothing():
     torch.testing.assert_close(
         step(other, rows, 2), step(reference, everything, 2)[:, rows], atol=1e-6, rtol=0
     )
-    pointer = other.ragged[0].filled().keys.data_ptr()
+    pointer = other.ragged[0].filled().tokens.data_ptr()
     other.grow(2)  # there is room: nothing moves
-    assert other.ragged[0].filled().keys.data_ptr() == pointer
+    assert other.ragged[0].filled().tokens.data_ptr() == pointer
     both = RaggedCache.combine([reference, other], reserve=5)
     assert both.ragged[0].batch_size == 8
     ours = step(both, torch.cat([everything, rows]), 3)
