@@ -15,12 +15,18 @@ class GreedyLoop:
     """Greedy tokens over a packed cache, whatever they are (an end token does not end it)."""
 
     def __init__(
-        self, model: PreTrainedModel, cache: RaggedCache, token: torch.Tensor, positions: torch.Tensor
+        self,
+        model: PreTrainedModel,
+        cache: RaggedCache,
+        token: torch.Tensor,
+        positions: torch.Tensor,
+        *,
+        graph: bool = True,
     ) -> None:
         """token int64 [R, 1]: the first one to feed; positions: where it stands, [R, 1] or Qwen's [3, R, 1].
 
         Only inside `switched(model)` and `torch.no_grad()`, as `run` is. With the Triton store on CUDA the step is
-        captured here; another store or device runs it eagerly.
+        captured here, unless graph is False; another store or device runs it eagerly.
         """
         self.cache = cache
         self._begin = (token.clone(), positions.clone())
@@ -39,7 +45,7 @@ class GreedyLoop:
 
         self._step: Any = step
         fixed = all(hasattr(layer.filled(), "counts") for layer in cache.ragged)
-        if fixed and token.is_cuda:
+        if graph and fixed and token.is_cuda:
             self._step = GraphStep(cache, step, state=(self.token, self.positions))
 
     def run(self, steps: int) -> torch.Tensor:
