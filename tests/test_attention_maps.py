@@ -12,7 +12,7 @@ from test_scoring import NEW, make_probe
 from sparsemm.attention import switched
 from sparsemm.attention_maps import attention_maps, choose_heads
 from sparsemm.errors import InputError
-from sparsemm.layout import LlavaNextLayout
+from sparsemm.families.llava_next import LlavaNextLayout
 from sparsemm.matching import match_released, token_texts
 from sparsemm.models import Loaded, build_inputs
 from sparsemm.probe import ProbeImage

@@ -16,7 +16,8 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from sparsemm.errors import InputError
-from sparsemm.layout import LlavaNextLayout, make_layout
+from sparsemm.families.llava_next import LlavaNextLayout
+from sparsemm.layout import make_layout
 
 from tiny import PATCH, TILE, config, model, processor
 

@@ -20,6 +20,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.cache import OWNER, valid_tokens
 from sparsemm.errors import InputError
+from sparsemm.families import family_of
 
 # transformers dispatches on parts of names: no sdpa, flash, flex_attention, paged| or / in this one.
 NAME = "sparsemm"
@@ -157,7 +158,7 @@ def capture_prefill(
     mask = inputs.get("attention_mask")
     if mask is None:
         mask = torch.ones_like(inputs["input_ids"])
-    positions = (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)
+    positions, following = family_of(model).prefill_positions(model, {**inputs, "attention_mask": mask})
     padded = not bool((mask == 1).all())
     layers = [_CaptureLayer(index, callback) for index in range(len(text_layers(model)))]
     rest = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
@@ -170,7 +171,7 @@ def capture_prefill(
             use_cache=True,
             logits_to_keep=1,
         )
-    return Prefilled(out.logits[:, -1], mask.sum(-1).long())
+    return Prefilled(out.logits[:, -1], following)
 
 
 @torch.no_grad()
@@ -179,7 +180,10 @@ def decode_step(
 ) -> torch.Tensor:
     """Logits [R, V] after feeding tokens int64 [R] at positions int64 [R]; only inside `switched(model)`."""
     out = model(
-        input_ids=tokens[:, None], position_ids=positions[:, None], past_key_values=cache, use_cache=True
+        input_ids=tokens[:, None],
+        position_ids=family_of(model).decode_positions(positions),
+        past_key_values=cache,
+        use_cache=True,
     )
     logits: torch.Tensor = out.logits[:, -1]
     return logits

@@ -1,13 +1,8 @@
-"""Pixel box -> image tokens -> prompt positions for LLaVA-NeXT, exact at any image size.
+"""Pixel box -> image tokens -> prompt positions, exact at any image size, for every family.
 
-LLaVA-NeXT shows an image twice. First the base image: the whole image squashed to one tile, n x n
-tokens, row-major, no newline. Then the high-res grid: the image is resized with its aspect kept to the
-best of a few resolutions, padded symmetrically, cut into tiles, its features are stitched, the rows or
-columns of padding are cropped from the feature grid, and a newline token ends every row.
-
-The processor pads in pixels and rounds up; the model crops in feature rows and rounds down. The two
-do not cancel, so the map keeps both offsets, and does its arithmetic in fractions: nothing drifts.
-Sources: ``LlavaNextImageProcessorPil.get_image_patches`` and ``LlavaNextModel.pack_image_features``.
+A model shows an image in one or more views: the whole image squashed to one tile, a grid of tiles, the image resized
+to whole patches. Each view is a grid of tokens, row by row, over the image scaled and shifted, so what a token sees is
+arithmetic, done in fractions: nothing drifts. A family's file says which views there are and where their tokens stand.
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +23,7 @@ Box = Sequence[float]
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """One axis of a token grid: ``count`` tokens of ``patch`` px on the image's x * scale + shift."""
 
     scale: Fraction
@@ -48,6 +42,59 @@ class _Axis:
         edges = ((Fraction((index + k) * self.patch - self.shift) / self.scale) for k in (0, 1))
         low, high = edges
         return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class ShrunkAxis:
+    """An axis whose tokens are interpolated between those of a finer one: each sees one or two neighbours there.
+
+    Bilinear with ``align_corners=False``: token i stands at (i + 1/2) * fine / count - 1/2 of the finer axis.
+    """
+
+    fine: Axis
+    count: int
+
+    def _sources(self, index: int) -> tuple[int, int]:
+        """The first and the last finer token with a weight in token ``index``."""
+        at = max(
+            Fraction(2 * index + 1, 2) * Fraction(self.fine.count, self.count) - Fraction(1, 2), Fraction(0)
+        )
+        return math.floor(at), min(math.ceil(at), self.fine.count - 1)
+
+    def span(self, low: float, high: float) -> range:
+        """Tokens whose pixels overlap [low, high) of the image with positive length."""
+        seen = self.fine.span(low, high)
+        found = [i for i in range(self.count) if seen and self._overlaps(i, seen)]
+        return range(found[0], found[-1] + 1) if found else range(0)
+
+    def _overlaps(self, index: int, seen: range) -> bool:
+        first, last = self._sources(index)
+        return first < seen.stop and last >= seen.start
+
+    def pixels(self, index: int) -> tuple[float, float]:
+        """The image pixels [low, high) that token ``index`` sees."""
+        first, last = self._sources(index)
+        return self.fine.pixels(first)[0], self.fine.pixels(last)[1]
+
+
+@dataclass(frozen=True)
+class View:
+    """A grid of tokens over the image: token (r, c) is number ``start + r * step + c`` of the image's tokens.
+
+    ``corner`` is the view's first (row, col) in the layout's grid; None for a view of the whole image at low
+    resolution that only the convention ``all`` counts.
+    """
+
+    rows: Axis | ShrunkAxis
+    cols: Axis | ShrunkAxis
+    start: int
+    step: int
+    corner: tuple[int, int] | None = (0, 0)
+
+    def find(self, token: int) -> tuple[int, int] | None:
+        """(row, col) of an image token in this view; None for a newline and for tokens of other views."""
+        row, col = divmod(token - self.start, self.step)
+        return (row, col) if 0 <= row < self.rows.count and col < self.cols.count else None
 
 
 def check_box(box: Box, image_size: tuple[int, int], where: str = "box") -> None:
@@ -72,126 +119,83 @@ def check_image_size(image_size: Sequence[int], where: str = "image") -> tuple[i
     return height, width
 
 
-def _geometry(source: Any) -> tuple[int, int, list[list[int]]]:
-    """Tile px, patch px and (h, w) resolutions of a LLaVA-NeXT config or processor."""
-    if hasattr(source, "vision_config") and hasattr(source, "image_grid_pinpoints"):
-        vision = source.vision_config
-        return int(vision.image_size), int(vision.patch_size), [list(p) for p in source.image_grid_pinpoints]
-    processor = getattr(source, "image_processor", None)
-    if processor is None or not hasattr(processor, "image_grid_pinpoints"):
-        raise InputError(f"{type(source).__name__}: its layout is not known; give a LLaVA-NeXT processor")
-    size = processor.size
-    tile = size["shortest_edge"] if "shortest_edge" in dict(size) else size["height"]
-    crop = processor.crop_size["height"] if processor.do_center_crop else tile
-    if tile != crop:
-        raise InputError(f"image_processor: size {tile} and crop_size {crop} differ; make both the tile")
-    return int(tile), int(source.patch_size), [list(p) for p in processor.image_grid_pinpoints]
-
-
-class LlavaNextLayout:
+class Layout:
     """Where each image token of one image looks, and where it stands in the prompt.
 
-    Token indexes count the image tokens of the image, 0 .. num_tokens - 1: ``base_tokens`` of the base
-    image, then the high-res grid, row by row, each row ended by a newline token.
+    Token indexes count the image tokens of the image, 0 .. num_tokens - 1, in the order of the prompt.
 
-    Args:
-        source: a LlavaNextConfig or a LlavaNextProcessor.
+    Attributes:
         image_size: (H, W) of the original image in px.
-
-    Raises:
-        InputError: for an image of zero area or a source of another family.
+        views: the grids of tokens that show it.
+        num_tokens: image tokens in the prompt, newlines included.
+        grid: (rows, cols) of the finest view; tiles are joined, newlines left out.
     """
 
-    def __init__(self, source: Any, image_size: Sequence[int]) -> None:
-        from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
-        from transformers.image_utils import ChannelDimension
-
-        self.image_size = check_image_size(image_size)
-        tile, patch, pinpoints = _geometry(source)
-        height, width = self.image_size
-        side = tile // patch
-        best_h, best_w = select_best_resolution((height, width), pinpoints)
-        stub = np.broadcast_to(np.uint8(0), (1, height, width))  # carries the shape, holds one byte
-        new_h, new_w = get_patch_output_size(stub, (best_h, best_w), ChannelDimension.FIRST)  # type: ignore[no-untyped-call]
-        rows, cols = best_h // tile * side, best_w // tile * side
-        cut_h, cut_w = _cropped(rows, cols, height, width)
-        self._base = (
-            _Axis(Fraction(tile, height), 0, patch, side),
-            _Axis(Fraction(tile, width), 0, patch, side),
+    def __init__(self, image_size: tuple[int, int], views: Sequence[View], num_tokens: int) -> None:
+        self.image_size = image_size
+        self.views = tuple(views)
+        self.num_tokens = num_tokens
+        placed = [(view, view.corner) for view in self.views if view.corner is not None]
+        self.grid = (
+            max(corner[0] + view.rows.count for view, corner in placed),
+            max(corner[1] + view.cols.count for view, corner in placed),
         )
-        self._high = (
-            _Axis(Fraction(new_h, height), (best_h - new_h) // 2 - cut_h * patch, patch, rows - 2 * cut_h),
-            _Axis(Fraction(new_w, width), (best_w - new_w) // 2 - cut_w * patch, patch, cols - 2 * cut_w),
-        )
-
-    @property
-    def base_grid(self) -> tuple[int, int]:
-        """(rows, cols) of the base image's tokens."""
-        return self._base[0].count, self._base[1].count
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, cols) of the high-res grid without its newline tokens."""
-        return self._high[0].count, self._high[1].count
-
-    @cached_property
-    def base_tokens(self) -> int:
-        return math.prod(self.base_grid)
-
-    @cached_property
-    def num_tokens(self) -> int:
-        """Image tokens in the prompt: base, high-res and newlines."""
-        rows, cols = self.grid
-        return self.base_tokens + rows * (cols + 1)
 
     def tokens(self, box: Box, convention: str = "released") -> list[int]:
         """Sorted indexes of the image tokens whose pixels overlap ``box`` with positive area.
 
         Args:
             box: (x0, y0, x1, y1) in px of the original image.
-            convention: ``released`` counts the high-res grid only, ``all`` the base image too.
+            convention: ``released`` counts the finest view only, ``all`` also the whole image at low resolution,
+                where the family shows it.
 
-        A box that lies wholly in a strip that the model crops has no high-res token: the list is empty.
+        A box that lies wholly in a strip that the model crops has no token in the finest view: the list is empty.
         """
         if convention not in CONVENTIONS:
             raise InputError(f"convention {convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
         check_box(box, self.image_size)
         x0, y0, x1, y1 = (float(v) for v in box)
-        base: list[int] = []
-        if convention == "all":
-            rows, cols = self._base
-            base = [r * cols.count + c for r in rows.span(y0, y1) for c in cols.span(x0, x1)]
-        rows, cols = self._high
-        step = cols.count + 1  # the newline
-        high = [self.base_tokens + r * step + c for r in rows.span(y0, y1) for c in cols.span(x0, x1)]
-        return base + high
+        return sorted(
+            view.start + row * view.step + col
+            for view in self.views
+            if convention == "all" or view.corner is not None
+            for row in view.rows.span(y0, y1)
+            for col in view.cols.span(x0, x1)
+        )
 
     def cell(self, token: int) -> tuple[int, int] | None:
-        """(row, col) of ``token`` in the high-res grid; None for base and newline tokens."""
-        if not 0 <= token < self.num_tokens:
-            raise InputError(f"image token {token}: the image has tokens 0 to {self.num_tokens - 1}")
-        if token < self.base_tokens:
+        """(row, col) of ``token`` in ``grid``; None for a newline and for views at low resolution."""
+        view, found = self._find(token)
+        if found is None or view is None or view.corner is None:
             return None
-        row, col = divmod(token - self.base_tokens, self.grid[1] + 1)
-        return None if col == self.grid[1] else (row, col)
+        return view.corner[0] + found[0], view.corner[1] + found[1]
 
     def pixels(self, token: int) -> tuple[float, float, float, float] | None:
         """Image pixels (x0, y0, x1, y1) seen by ``token``, padding included; None for a newline token."""
-        cell = self.cell(token)
-        axes = self._high
-        if cell is None:
-            if token >= self.base_tokens:
-                return None
-            cell, axes = divmod(token, self.base_grid[1]), self._base
-        (y0, y1), (x0, x1) = (axis.pixels(index) for axis, index in zip(axes, cell, strict=True))
+        view, found = self._find(token)
+        if found is None or view is None:
+            return None
+        (y0, y1), (x0, x1) = view.rows.pixels(found[0]), view.cols.pixels(found[1])
         return x0, y0, x1, y1
 
+    def _find(self, token: int) -> tuple[View | None, tuple[int, int] | None]:
+        """The view of a token and its place in it."""
+        if not 0 <= token < self.num_tokens:
+            raise InputError(f"image token {token}: the image has tokens 0 to {self.num_tokens - 1}")
+        hits = ((view, view.find(token)) for view in self.views)
+        return next(((view, found) for view, found in hits if found is not None), (None, None))
+
     def grid_values(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """One value per image token [num_tokens] -> the high-res grid [rows, cols]."""
+        """One value per image token [num_tokens] -> the finest view [rows, cols]."""
         array = np.asarray(values, dtype=np.float64)
         assert array.shape == (self.num_tokens,), f"{array.shape} is not ({self.num_tokens},)"
-        rows, cols = self.grid
-        return array[self.base_tokens :].reshape(rows, cols + 1)[:, :cols].copy()
+        made = np.zeros(self.grid)
+        for view in self.views:
+            if view.corner is not None:
+                (row, col), high, wide = view.corner, view.rows.count, view.cols.count
+                at = view.start + np.arange(high)[:, None] * view.step + np.arange(wide)
+                made[row : row + high, col : col + wide] = array[at]
+        return made
 
     def positions(self, input_ids: Any, image_token_id: int) -> npt.NDArray[np.int64]:
         """Prompt position of every image token [num_tokens] in one row of ids [T], pads included.
@@ -209,13 +213,22 @@ class LlavaNextLayout:
         return found
 
 
-def _cropped(rows: int, cols: int, height: int, width: int) -> tuple[int, int]:
-    """Feature rows and columns that ``unpad_image`` cuts from each side of a stitched grid."""
-    if width / height > cols / rows:
-        return (rows - int(round(height * (cols / width), 7))) // 2, 0
-    return 0, (cols - int(round(width * (rows / height), 7))) // 2
+def make_layout(source: Any, image_size: Sequence[int]) -> Layout:
+    """The layout of an image under a processor; a config will do for families whose config fixes the sizes.
 
+    Args:
+        source: a processor, or a config of LLaVA-NeXT or LLaVA-OneVision.
+        image_size: (H, W) of the original image in px.
 
-def make_layout(source: Any, image_size: Sequence[int]) -> LlavaNextLayout:
-    """The layout of an image under a processor or config; InputError for a family without one."""
-    return LlavaNextLayout(source, image_size)
+    Raises:
+        InputError: for an image of zero area or a source of an unknown family.
+    """
+    from sparsemm.families import family_of  # reading boxes alone must not load transformers
+
+    try:
+        family = family_of(source)
+    except InputError as error:
+        raise InputError(
+            f"{type(source).__name__}: its layout is not known; give a processor of a supported family"
+        ) from error
+    return family.layout(source, check_image_size(image_size))

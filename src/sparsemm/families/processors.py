@@ -8,28 +8,24 @@ that a result does not depend on whether torchvision is installed.
 from __future__ import annotations
 
 import functools
-import inspect
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import is_torchvision_available
+from transformers.utils.import_utils import is_torchvision_available
 
 
 @functools.cache
-def without_video(stock: type[Any]) -> type[Any]:
+def without_video(stock: Any) -> Any:
     """The stock processor class less its video processor; it saves folders under the stock class's name."""
 
-    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, **options: Any) -> None:
-        stock.__init__(self, image_processor, tokenizer, **options)  # type: ignore[misc]
+    def get_attributes(cls: Any) -> list[str]:  # what transformers builds, loads and saves a processor from
+        return [part for part in stock.get_attributes() if part != "video_processor"]
 
-    # transformers reads from the signature what parts a processor has and what of it is saved
-    whole = inspect.signature(stock.__init__)  # type: ignore[misc]
-    parts = [part for name, part in whole.parameters.items() if name != "video_processor"]
-    __init__.__signature__ = whole.replace(parameters=parts)  # type: ignore[attr-defined]
-    return type(stock.__name__, (stock,), {"__init__": __init__, "__module__": stock.__module__})
+    members = {"get_attributes": classmethod(get_attributes), "__module__": stock.__module__}
+    return type(stock.__name__, (stock,), members)
 
 
-def load_images_and_text(stock: type[Any], path: Path) -> Any:
+def load_images_and_text(stock: Any, path: Path) -> Any:
     """The processor of a local folder: the stock class with torchvision, the one without video elsewhere."""
     if is_torchvision_available() and _has_video(path):
         return stock.from_pretrained(path, local_files_only=True, backend="pil")
