@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_families import tiny_family
 
 from sparsemm import HeadScores, SparseMM, compress
 from sparsemm.cli import answer, common, main, watch
@@ -103,6 +104,23 @@ def test_answer_prints_text_first_and_a_line_a_run(page: Path, capsys: pytest.Ca
     prompt = next(line.split() for line in alone if line.startswith("snapkv at 40  "))[3]
     assert int(prompt) < int(full[2])  # one image, not two
     assert not any(line.startswith(("full cache", "snapkv at 40: ")) for line in alone)
+
+
+@pytest.mark.parametrize("name", ["llava_next-mistral", "qwen2_vl", "internvl"])
+def test_other_families_answer_and_are_audited(
+    name: str, page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, processor = tiny_family(name)
+    model.save_pretrained(tmp_path / name)
+    processor.save_pretrained(tmp_path / name)
+    words = ["answer", page, page, "Read it.", "--model", tmp_path / name, "--policy", "snapkv"]
+    found = objects(capsys, *words, "--budget", 40, *SHORT, "--compare")
+    assert found["kept_tokens"] == 40
+    assert found["full"]["kept_tokens"] == found["prompt_tokens"]
+    text = model.config.get_text_config()
+    HeadScores(values=np.ones((text.num_hidden_layers, text.num_attention_heads))).save(tmp_path / "s.json")
+    rows = ["audit", "--scores", tmp_path / "s.json", "--model", tmp_path / name]
+    assert objects(capsys, *rows)["kv_heads"] == text.num_key_value_heads
 
 
 def test_one_token_has_no_decode_time(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
