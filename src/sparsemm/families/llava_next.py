@@ -9,6 +9,7 @@ from typing import Any
 from sparsemm.errors import InputError
 from sparsemm.families.anyres import AnyresLayout
 from sparsemm.families.base import StockFamily, stock
+from sparsemm.families.processors import load_with_pil
 
 
 class LlavaNextLayout(AnyresLayout):
@@ -27,14 +28,14 @@ class LlavaNextLayout(AnyresLayout):
 
 
 class LlavaNext(StockFamily):
-    """The stock classes. Without torchvision the processor's image part is transformers' PIL class."""
+    """The stock classes; the processor's image part is transformers' PIL class."""
 
     name = "llava_next"
     model_class = "LlavaNextForConditionalGeneration"
     processor_class = "LlavaNextProcessor"
 
     def load_processor(self, path: Path) -> Any:
-        return stock(self.processor_class).from_pretrained(path, local_files_only=True)
+        return load_with_pil(stock(self.processor_class), path)
 
     def layout(self, source: Any, image_size: Sequence[int]) -> LlavaNextLayout:
         return LlavaNextLayout(source, image_size)

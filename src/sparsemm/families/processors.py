@@ -11,6 +11,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoImageProcessor
 from transformers.utils.import_utils import is_torchvision_available
 
 
@@ -27,9 +28,19 @@ def without_video(stock: Any) -> Any:
 
 def load_images_and_text(stock: Any, path: Path) -> Any:
     """The processor of a local folder: the stock class with torchvision, the one without video elsewhere."""
-    if is_torchvision_available() and _has_video(path):
-        return stock.from_pretrained(path, local_files_only=True, backend="pil")
-    return without_video(stock).from_pretrained(path, local_files_only=True, backend="pil")
+    whole = is_torchvision_available() and _has_video(path)
+    return load_with_pil(stock if whole else without_video(stock), path)
+
+
+def load_with_pil(processor_class: Any, path: Path) -> Any:
+    """The processor of a local folder, with transformers' PIL class for its images."""
+    processor = processor_class.from_pretrained(path, local_files_only=True)
+    if is_torchvision_available() and hasattr(
+        processor, "image_processor"
+    ):  # else it is the PIL class already
+        make: Any = AutoImageProcessor
+        processor.image_processor = make.from_pretrained(path, local_files_only=True, backend="pil")
+    return processor
 
 
 def _has_video(path: Path) -> bool:
