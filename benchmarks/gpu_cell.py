@@ -18,6 +18,7 @@ from sparsemm.attention import switched
 from sparsemm.cache import RaggedCache
 from sparsemm.chunking import chunked
 from sparsemm.compress import chooser
+from sparsemm.fusing import fused
 from sparsemm.greedy import GreedyLoop
 from sparsemm.models import shape
 
@@ -90,14 +91,21 @@ def _measure(cell: Cell, settings: Settings) -> dict[str, Any]:
             token, positions = token.expand(batch, 1), _rows(positions, batch)
         row |= {"rows": batch, "cache_bytes": cache.cache_bytes, "reserved_cache_bytes": cache.reserved_bytes}
         row["kept_tokens"] = float(cache.kept.double().mean())
+        few = min(16, settings.steps)
         eager = GreedyLoop(model, cache, token, positions, graph=False)
-        tokens = eager.run(min(16, settings.steps))
+        tokens = eager.run(few)
         eager.rewind()
-        seconds = _time(device, lambda: eager.run(min(16, settings.steps)))
-        row["eager_ms_per_token"] = 1000 * seconds / min(16, settings.steps)
+        row["eager_ms_per_token"] = 1000 * _time(device, lambda: eager.run(few)) / few
         eager.rewind()
         loop = GreedyLoop(model, cache, token, positions)
-        row["graph_equals_eager"] = bool(torch.equal(loop.run(tokens.shape[1]), tokens))
+        graph_tokens = loop.run(few)
+        row["graph_equals_eager"] = bool(torch.equal(graph_tokens, tokens))
+        if (
+            settings.triton
+        ):  # fused kernels sum in another order: in 16 bits a near tie may fall the other way
+            eager.rewind()
+            with fused(model):
+                row["graph_equals_fused_eager"] = bool(torch.equal(graph_tokens, eager.run(few)))
         times = []
         for _ in range(settings.repeats):
             loop.rewind()

@@ -86,3 +86,19 @@ def test_the_peak_is_seen_after_it_is_gone(sampled: bool, monkeypatch: pytest.Mo
             block += 1
         del block
     assert peak.bytes - idle.bytes > 80_000_000
+
+
+def test_the_loop_over_the_triton_store_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
+    if not triton.knobs.runtime.interpret:
+        pytest.skip("triton was imported before TRITON_INTERPRET=1 was set")
+    model, runs = tiny.model("gqa"), []
+    for kind in ("torch", "triton"):
+        monkeypatch.setattr("sparsemm.kernels.store._fastest", lambda like, kind=kind: kind)
+        with switched(model), torch.no_grad():
+            cache, first = prefill(model, build_prompt(loaded("gqa"), 300), SnapKV(40, window=8), reserve=5)
+            loop = GreedyLoop(model, cache, first, torch.tensor([[300]]))
+            for _ in range(2):
+                runs.append(loop.run(5).tolist())
+                loop.rewind()
+    assert runs == [runs[0]] * 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from sparsemm.cache import RaggedCache, RaggedLayer
 from sparsemm.errors import InputError
+from sparsemm.fusing import fused
 
 _WARM_UPS = 2  # runs before the capture: libraries make their handles and workspaces, Triton compiles
 
@@ -35,22 +37,28 @@ class GraphStep:
     """One decode step over a packed cache. Each call does what `run` did once, one token further."""
 
     def __init__(
-        self, cache: RaggedCache, run: Callable[[], torch.Tensor], state: Sequence[torch.Tensor] = ()
+        self,
+        cache: RaggedCache,
+        run: Callable[[], torch.Tensor],
+        state: Sequence[torch.Tensor] = (),
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """run: feeds one token a row through every layer of `cache` and returns a tensor; it reads static tensors.
 
         state: device tensors that `run` changes. The cache and they are as before when this returns.
+        around: a context for the capture alone, `fused` for example.
         """
         self.layers = list(cache.ragged)
         self.stores = [storage_of(layer) for layer in self.layers]
-        self.run = run
+        self.run, self._around = run, around
         self._host = self._counters()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._out: torch.Tensor | None = None
         if self.stores[0].keys.is_cuda:
             if self.stores[0].grown >= self.stores[0].reserve:
                 self.stores[0].advance(1)  # no room even for the warm-up: say so before anything runs
-            self._capture(state)
+            with around():
+                self._capture(state)
 
     def __call__(self) -> torch.Tensor:
         """The step's output; on CUDA the same memory at every call. InputError when the cache has no room."""
@@ -64,7 +72,8 @@ class GraphStep:
             return self._out
         true = self._counters()
         self._set(self._host)
-        out = self.run()
+        with self._around():
+            out = self.run()
         self._set(true)
         return out
 
@@ -105,7 +114,7 @@ class GraphStep:
 
 
 def graphed_forward(model: PreTrainedModel) -> Callable[..., Any]:
-    """A `model.forward` that replays the single-token steps of `generate` over a ragged cache.
+    """A `model.forward` that replays the single-token steps of `generate` over a ragged cache, fused (see `fused`).
 
     Everything else (the prefill, several tokens at once, other caches, hidden states asked for) runs as before. A
     later turn, or a cache that was copied or grew, is captured anew.
@@ -124,7 +133,7 @@ def graphed_forward(model: PreTrainedModel) -> Callable[..., Any]:
             mask = options.get("attention_mask")
             if mask is not None and mask.dim() == 2 and not bool(mask[:, -1].all()):
                 return plain(**options)  # a pad among new tokens: once a turn at most, and not for a graph
-            current = _Decode(plain, cache, options["input_ids"], options["position_ids"])
+            current = _Decode(model, plain, cache, options)
         return current(options["input_ids"], options["position_ids"])
 
     return forward
@@ -144,10 +153,14 @@ class _Decode:
     """The model's forward on static inputs, and its output around the logits of the newest replay."""
 
     def __init__(
-        self, forward: Callable[..., Any], cache: RaggedCache, ids: torch.Tensor, positions: torch.Tensor
+        self,
+        model: PreTrainedModel,
+        forward: Callable[..., Any],
+        cache: RaggedCache,
+        options: dict[str, Any],
     ) -> None:
         self.cache = cache
-        self.ids, self.positions = ids.clone(), positions.clone()
+        self.ids, self.positions = options["input_ids"].clone(), options["position_ids"].clone()
         self.rest: dict[str, Any] = {}
         self.kind: Any = dict
 
@@ -164,7 +177,7 @@ class _Decode:
             logits: torch.Tensor = out.logits
             return logits
 
-        self.step = GraphStep(cache, run)
+        self.step = GraphStep(cache, run, around=lambda: fused(model))
 
     def fits(self, cache: RaggedCache, options: dict[str, Any]) -> bool:
         same = options["input_ids"].shape == self.ids.shape

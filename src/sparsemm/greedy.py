@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from sparsemm.cache import RaggedCache
+from sparsemm.fusing import fused
 from sparsemm.graphs import GraphStep
 
 
@@ -25,8 +26,8 @@ class GreedyLoop:
     ) -> None:
         """token int64 [R, 1]: the first one to feed; positions: where it stands, [R, 1] or Qwen's [3, R, 1].
 
-        Only inside `switched(model)` and `torch.no_grad()`, as `run` is. With the Triton store on CUDA the step is
-        captured here, unless graph is False; another store or device runs it eagerly.
+        Only inside `switched(model)` and `torch.no_grad()`, as `run` is. With the Triton store the step is a
+        `GraphStep` of fused kernels, unless graph is False; another store runs it eagerly.
         """
         self.cache = cache
         self._begin = (token.clone(), positions.clone())
@@ -45,8 +46,8 @@ class GreedyLoop:
 
         self._step: Any = step
         fixed = all(hasattr(layer.filled(), "counts") for layer in cache.ragged)
-        if graph and fixed and token.is_cuda:
-            self._step = GraphStep(cache, step, state=(self.token, self.positions))
+        if graph and fixed:
+            self._step = GraphStep(cache, step, (self.token, self.positions), around=lambda: fused(model))
 
     def run(self, steps: int) -> torch.Tensor:
         """The next `steps` tokens, int64 [R, steps]; the host does not wait for them."""

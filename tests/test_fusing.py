@@ -1,0 +1,72 @@
+"""Fused norms, rotary positions and MLPs of a decode step against the plain operations."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from sparsemm.attention import switched, text_layers
+from sparsemm.efficiency import prefill
+from sparsemm.fusing import fused
+from sparsemm.greedy import GreedyLoop
+from sparsemm.policies import SnapKV
+
+import tiny
+
+triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
+if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
+    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float16],  # the interpreter cuts bfloat16 off, it does not round
+)
+@pytest.mark.parametrize("width", [48, 128])
+def test_kernels_are_the_plain_operations(width: int, dtype: torch.dtype) -> None:
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+
+    from sparsemm.kernels.triton_fused import gated_silu, rms_norm, rotate
+
+    exact = {"atol": 1e-6, "rtol": 1e-6} if dtype == torch.float32 else {"atol": 0.0, "rtol": 2**-10}
+    torch.manual_seed(0)
+    hidden, up = torch.randn(2, 2, 3, width).to(DEVICE, dtype)
+    norm = LlamaRMSNorm(width).to(DEVICE, dtype)
+    norm.weight.data.normal_()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            rms_norm(hidden, norm.weight, norm.variance_epsilon), norm(hidden), **exact
+        )
+    torch.testing.assert_close(gated_silu(hidden, up), torch.nn.functional.silu(hidden) * up, **exact)
+    query = torch.randn(2, 1, 4, width).to(DEVICE, dtype).transpose(1, 2)
+    key = torch.randn(2, 1, 2, width).to(DEVICE, dtype).transpose(1, 2)
+    angles = torch.rand(2, 1, width // 2).repeat(1, 1, 2)
+    cos, sin = angles.cos().to(DEVICE, dtype), angles.sin().to(DEVICE, dtype)
+    for rows in (2, 1):
+        ours = rotate(query, key, cos[:rows], sin[:rows])
+        for mine, plain in zip(ours, apply_rotary_pos_emb(query, key, cos[:rows], sin[:rows])):
+            torch.testing.assert_close(
+                mine, plain, **({**exact, "atol": exact["atol"] + (dtype != torch.float32) * 0.002})
+            )
+
+
+def test_a_step_is_the_same_and_nothing_is_left(variant: str) -> None:
+    model, inputs = tiny.model(variant), tiny.inputs()
+    names = vars(sys.modules[type(text_layers(model)[0].self_attn).__module__])
+    rotary = names["apply_rotary_pos_emb"]
+    with switched(model), torch.no_grad():
+        cache, first = prefill(model, inputs, SnapKV(16, window=8), 8)
+        place = torch.full_like(first, inputs["input_ids"].shape[1])
+        loop = GreedyLoop(model, cache, first, place, graph=False)
+        expected = loop.run(4)
+        loop.rewind()
+        with fused(model):
+            assert names["apply_rotary_pos_emb"] is not rotary
+            ours = loop.run(4)
+    assert torch.equal(ours, expected)
+    assert names["apply_rotary_pos_emb"] is rotary
+    assert not any("forward" in vars(module) for module in model.modules())
