@@ -18,6 +18,7 @@ from sparsemm.compress_checks import check_call, check_model
 from sparsemm.errors import InputError
 from sparsemm.graphs import graphed_forward
 from sparsemm.head_masks import mask_heads, mask_rows
+from sparsemm.kernels.store import check_kind
 from sparsemm.policies import Policy
 from sparsemm.selection import pooled_attention, select
 
@@ -89,7 +90,12 @@ def chooser(policy: Policy, layer: int, num_layers: int) -> Chooser:
 
 @contextmanager
 def compress(
-    model: PreTrainedModel, policy: Policy, *, any_scores: bool = False, cuda_graph: bool = False
+    model: PreTrainedModel,
+    policy: Policy,
+    *,
+    any_scores: bool = False,
+    cuda_graph: bool = False,
+    storage: str = "auto",
 ) -> Iterator[Run]:
     """Inside, `model.generate` keeps only what the policy keeps of every prompt.
 
@@ -103,16 +109,22 @@ def compress(
 
     cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs CUDA and triton, and
     one thread.
+
+    storage: how the kept tokens are stored: "int8" or "int4" quantise them (new tokens stay in full precision);
+    "auto" takes the fastest exact store.
     """
     with _SWITCHING, ExitStack() as entering:
         check_model(model, policy, any_scores=any_scores)
+        check_kind(storage)
+        if cuda_graph and storage != "auto":
+            raise InputError(f"cuda_graph=True cannot use storage={storage!r}; leave one of them out")
         if cuda_graph and model.device.type != "cuda":
             raise InputError(
                 f"cuda_graph=True needs the model on CUDA, it is on {model.device.type}; leave it out or move the model"
             )
         run = Run()
         entering.enter_context(switched(model, NAME))
-        entering.enter_context(_replaced(model, _methods(model, policy, run)))
+        entering.enter_context(_replaced(model, _methods(model, policy, run, storage)))
         if cuda_graph:
             entering.enter_context(_replaced(model, {"forward": graphed_forward(model)}))
         undo = entering.pop_all()
@@ -124,7 +136,7 @@ def compress(
             run._finish()
 
 
-def _methods(model: PreTrainedModel, policy: Policy, run: Run) -> dict[str, Callable[..., Any]]:
+def _methods(model: PreTrainedModel, policy: Policy, run: Run, storage: str) -> dict[str, Callable[..., Any]]:
     """What the model does instead of its own methods while it is compressed."""
     num_layers = int(model.config.get_text_config().num_hidden_layers)
     plain: Any = model.generate
@@ -144,7 +156,9 @@ def _methods(model: PreTrainedModel, policy: Policy, run: Run) -> dict[str, Call
         cache = model_kwargs.get("past_key_values")
         if cache is None:
             choosers = [chooser(policy, layer, num_layers) for layer in range(num_layers)]
-            cache = RaggedCache(num_layers, choosers, max_length=max_cache_length, session=run.session)
+            cache = RaggedCache(
+                num_layers, choosers, max_length=max_cache_length, session=run.session, storage=storage
+            )
         else:
             cache.grow(max_cache_length - cache.get_seq_length())
         run.cache = model_kwargs["past_key_values"] = cache

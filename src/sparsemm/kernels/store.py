@@ -88,8 +88,17 @@ def _fastest(like: torch.Tensor) -> str:
     return "torch"
 
 
+def _quantised(bits: int) -> Maker:
+    def make(lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> Store:
+        from sparsemm.kernels.quantised_store import QuantisedStore
+
+        return QuantisedStore(lengths, reserve, like, bits)
+
+    return make
+
+
 # A kind's modules are imported when it is first asked for: some need a package or a device of their own.
-MAKERS: dict[str, Maker] = {"torch": _flat, "triton": _triton}
+MAKERS: dict[str, Maker] = {"torch": _flat, "int8": _quantised(8), "int4": _quantised(4), "triton": _triton}
 
 
 def check_kind(kind: str) -> None:
