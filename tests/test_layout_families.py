@@ -19,7 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_families import CELL, FAMILY_NAMES, TILE, tiny_family
+from tiny_families import CELL, FAMILY_NAMES, PINPOINTS, TILE, tiny_family
 
 from sparsemm.errors import InputError
 from sparsemm.layout import make_layout
@@ -193,6 +193,39 @@ def test_large_onevision_grid_is_shrunk():
     assert layout.grid == (8, 8)  # 16 x 16 in tiles, of which only four tiles' worth may stay
     assert layout.num_tokens == 16 + 8 * 9
     assert layout.pixels(16) == (0.0, 0.0, 16.0, 16.0)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_what_is_left_of_a_tile_after_whole_patches_is_not_seen(width, height):
+    """As in SigLIP's 384 px tiles of 27 x 27 patches of 14 px: each tile loses its last pixels, not the image."""
+    processor = copy.deepcopy(nearest_processor("llava_onevision"))
+    model = copy.deepcopy(local_model("llava_onevision"))
+    tile = TILE + 3
+    points = [[rows * tile // TILE, cols * tile // TILE] for rows, cols in PINPOINTS]
+    processor.image_processor.size = {"height": tile, "width": tile}
+    processor.image_processor.image_grid_pinpoints = points
+    for config in (model.config, model.model.config):
+        config.image_grid_pinpoints, config.vision_config.image_size = points, tile
+    layout = make_layout(processor, (height, width))
+    assert layout.num_tokens == make_layout(model.config, (height, width)).num_tokens
+
+    def run(pixels):
+        inputs = processor(images=[[Image.fromarray(pixels)]], text=["<image>"], return_tensors="pt")
+        wanted = {key: inputs[key] for key in ("pixel_values", "image_sizes", "batch_num_images")}
+        with torch.no_grad():
+            return torch.cat(list(model.model.get_image_features(**wanted).pooler_output))
+
+    dark = np.full((height, width, 3), 40, dtype=np.uint8)
+    for x0, y0, x1, y1 in boxes(height, width, 6):
+        lit = dark.copy()
+        lit[y0:y1, x0:x1] = 220
+        seen = (run(dark) - run(lit)).abs().amax(-1) > 1e-5
+        found, claimed = set(seen.nonzero().flatten().tolist()), set(layout.tokens((x0, y0, x1, y1), "all"))
+        assert found <= claimed
+        for token in claimed - found:
+            a0, b0, a1, b1 = layout.pixels(token)
+            overlap_x, overlap_y = min(a1, x1) - max(a0, x0), min(b1, y1) - max(b0, y0)
+            assert overlap_x < (a1 - a0) / CELL or overlap_y < (b1 - b0) / CELL
 
 
 def test_shrunk_tokens_share_pixels():

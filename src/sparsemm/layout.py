@@ -8,7 +8,7 @@ arithmetic, done in fractions: nothing drifts. A family's file says which views 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -24,23 +24,41 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a token grid: ``count`` tokens of ``patch`` px on the image's x * scale + shift."""
+    """One axis of a token grid: ``count`` tokens of ``patch`` px on the image's x * scale + shift.
+
+    With ``tile`` px each tile starts anew: what is left of it after whole patches is seen by no token. ``skip`` tokens
+    before the first are cropped.
+    """
 
     scale: Fraction
     shift: int
     patch: int
     count: int
+    tile: int | None = None
+    skip: int = 0
 
     def span(self, low: float, high: float) -> range:
         """Tokens whose pixels overlap [low, high) of the image with positive length."""
-        first = math.floor((Fraction(low) * self.scale + self.shift) / self.patch)
-        last = math.ceil((Fraction(high) * self.scale + self.shift) / self.patch)
-        return range(max(first, 0), min(last, self.count))
+        first = self._tokens(low, math.floor)
+        last = self._tokens(high, math.ceil)
+        return range(max(first - self.skip, 0), min(last - self.skip, self.count))
+
+    def _tokens(self, at: float, whole: Callable[[Fraction], int]) -> int:
+        """How many tokens lie before the image's pixel ``at``, cropped ones included."""
+        pixel = Fraction(at) * self.scale + self.shift
+        if self.tile is None:
+            return whole(pixel / self.patch)
+        tile, rest = divmod(pixel, self.tile)
+        side = self.tile // self.patch
+        return tile * side + min(whole(rest / self.patch), side)
 
     def pixels(self, index: int) -> tuple[float, float]:
         """The image pixels [low, high) that token ``index`` sees; outside the image where it sees padding."""
-        edges = ((Fraction((index + k) * self.patch - self.shift) / self.scale) for k in (0, 1))
-        low, high = edges
+        start = (index + self.skip) * self.patch
+        if self.tile is not None:
+            tile, rest = divmod(index + self.skip, self.tile // self.patch)
+            start = tile * self.tile + rest * self.patch
+        low, high = (Fraction(edge - self.shift) / self.scale for edge in (start, start + self.patch))
         return float(low), float(high)
 
 

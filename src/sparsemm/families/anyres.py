@@ -5,7 +5,8 @@ grid: the image is resized with its aspect kept to the best of a few resolutions
 its features are stitched, the rows or columns of padding are cropped from the feature grid, and a newline token ends
 every row.
 
-The processor pads in pixels and rounds up; the model crops in feature rows and rounds down. The two
+A tile need not be a whole number of patches (SigLIP: 384 px, 27 patches of 14 px): the vision tower drops the rest of
+each tile. The processor pads in pixels and rounds up; the model crops in feature rows and rounds down. The two
 do not cancel, so the map keeps both offsets, and does its arithmetic in fractions: nothing drifts.
 Sources: ``LlavaNextImageProcessorPil.get_image_patches`` and ``LlavaNextModel.pack_image_features``.
 """
@@ -50,12 +51,9 @@ class AnyresLayout(Layout):
         cut_h, cut_w = _cropped(rows, cols, height, width)
         base_rows = Axis(Fraction(tile, height), 0, patch, side)
         base_cols = Axis(Fraction(tile, width), 0, patch, side)
-        fine_rows = Axis(
-            Fraction(new_h, height), (best_h - new_h) // 2 - cut_h * patch, patch, rows - 2 * cut_h
-        )
-        fine_cols = Axis(
-            Fraction(new_w, width), (best_w - new_w) // 2 - cut_w * patch, patch, cols - 2 * cut_w
-        )
+        pad_h, pad_w = (best_h - new_h) // 2, (best_w - new_w) // 2
+        fine_rows = Axis(Fraction(new_h, height), pad_h, patch, rows - 2 * cut_h, tile, cut_h)
+        fine_cols = Axis(Fraction(new_w, width), pad_w, patch, cols - 2 * cut_w, tile, cut_w)
         high_rows: Axis | ShrunkAxis = fine_rows
         high_cols: Axis | ShrunkAxis = fine_cols
         if most_tiles is not None:
