@@ -16,8 +16,8 @@ from gpu_models import build_model, build_prompt
 from sparsemm import HeadScores, make_policy
 from sparsemm.attention import switched
 from sparsemm.cache import RaggedCache
-from sparsemm.chunking import chunked
 from sparsemm.compress import chooser
+from sparsemm.efficiency import prefill
 from sparsemm.fusing import fused
 from sparsemm.greedy import GreedyLoop
 from sparsemm.models import shape
@@ -76,12 +76,16 @@ def _measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     inputs, image_tokens = build_prompt(model, cell.tokens)
     row: dict[str, Any] = {"image_tokens": image_tokens, "head_scores": source, "steps": settings.steps}
     storage = "triton" if settings.triton else "auto"
-    with switched(model), chunked(model):
-        _prefill(model, build_prompt(model, min(cell.tokens, 2048))[0], policy, 4, storage)  # warms up
+    with switched(model):
+        prefill(model, build_prompt(model, min(cell.tokens, 2048))[0], policy, 4, storage=storage)  # warms up
         _reset_peak(device)
         choose: list[float] = []
+        layers = shape(model).num_layers
+        timed = [_timed(chooser(policy, layer, layers), choose, device) for layer in range(layers)]
         start = _now(device)
-        cache, token, positions = _prefill(model, inputs, policy, settings.steps, storage, choose)
+        cache, token, positions = prefill(
+            model, inputs, policy, settings.steps, choosers=timed, storage=storage
+        )
         row["prefill_s"] = _now(device) - start
         row["choose_s"] = sum(choose)
         row |= _peaks(device, "prefill")
@@ -139,31 +143,6 @@ def _speed(times: list[float], weights: int, cache: RaggedCache, settings: Setti
     if settings.bandwidth:
         result["times_floor"] = median * settings.bandwidth / moved
     return result
-
-
-def _prefill(
-    model: Any,
-    inputs: dict[str, torch.Tensor],
-    policy: Any,
-    reserve: int,
-    storage: str,
-    choose: list[float] | None = None,
-) -> tuple[RaggedCache, torch.Tensor, torch.Tensor]:
-    """The packed cache of the prompt, its first new token int64 [1, 1], and where that one stands."""
-    layers, device = shape(model).num_layers, model.device
-    choosers = [chooser(policy, layer, layers) for layer in range(layers)]
-    if choose is not None:
-        choosers = [_timed(each, choose, device) for each in choosers]
-    cache = RaggedCache(layers, choosers, reserve=reserve, storage=storage)
-    ids = inputs["input_ids"]
-    at = torch.full((1, 1), ids.shape[1], device=device)
-    if model.config.model_type == "qwen2_vl":  # makes its own positions, in three axes
-        out = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        at = (at + model.model.rope_deltas.to(device))[None].expand(3, 1, 1)
-    else:
-        places = torch.arange(ids.shape[1], device=device)[None]
-        out = model(**inputs, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache, out.logits[:, -1:].argmax(-1), at
 
 
 def _timed(choose: Callable[..., Any], seconds: list[float], device: torch.device) -> Callable[..., Any]:

@@ -50,8 +50,8 @@ def test_the_loop_is_generate_and_can_be_repeated(variant: str, policy: Policy) 
     with compress(model, policy):
         expected = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, 320:]
     with switched(model), torch.no_grad():
-        cache, first = prefill(model, inputs, policy, reserve=11)
-        loop, runs = GreedyLoop(model, cache, first, torch.tensor([[320]])), []
+        cache, first, place = prefill(model, inputs, policy, reserve=11)
+        loop, runs = GreedyLoop(model, cache, first, place), []
         for _ in range(2):
             runs.append(torch.cat([first, loop.run(11)], 1)[0].tolist())
             loop.rewind()
@@ -96,8 +96,10 @@ def test_the_loop_over_the_triton_store_is_the_same(monkeypatch: pytest.MonkeyPa
     for kind in ("torch", "triton"):
         monkeypatch.setattr("sparsemm.kernels.store._fastest", lambda like, kind=kind: kind)
         with switched(model), torch.no_grad():
-            cache, first = prefill(model, build_prompt(loaded("gqa"), 300), SnapKV(40, window=8), reserve=5)
-            loop = GreedyLoop(model, cache, first, torch.tensor([[300]]))
+            cache, first, place = prefill(
+                model, build_prompt(loaded("gqa"), 300), SnapKV(40, window=8), reserve=5
+            )
+            loop = GreedyLoop(model, cache, first, place)
             for _ in range(2):
                 runs.append(loop.run(5).tolist())
                 loop.rewind()

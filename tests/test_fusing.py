@@ -59,8 +59,7 @@ def test_a_step_is_the_same_and_nothing_is_left(variant: str) -> None:
     names = vars(sys.modules[type(text_layers(model)[0].self_attn).__module__])
     rotary = names["apply_rotary_pos_emb"]
     with switched(model), torch.no_grad():
-        cache, first = prefill(model, inputs, SnapKV(16, window=8), 8)
-        place = torch.full_like(first, inputs["input_ids"].shape[1])
+        cache, first, place = prefill(model, inputs, SnapKV(16, window=8), 8)
         loop = GreedyLoop(model, cache, first, place, graph=False)
         expected = loop.run(4)
         loop.rewind()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -22,11 +22,12 @@ from PIL import Image
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.attention import switched
-from sparsemm.cache import RaggedCache
+from sparsemm.cache import Chooser, RaggedCache
 from sparsemm.chunking import chunked
 from sparsemm.compress import chooser
 from sparsemm.embedded.documents import PAGE_SIZES, READ_PROMPT, generate_document
 from sparsemm.errors import InputError
+from sparsemm.families import family_of
 from sparsemm.greedy import GreedyLoop
 from sparsemm.models import Loaded, build_inputs, shape
 from sparsemm.peak_memory import PeakMemory
@@ -140,25 +141,29 @@ def _length(loaded: Loaded, images: list[Image.Image]) -> int:
 
 @torch.no_grad()
 def prefill(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], policy: Policy, reserve: int
-) -> tuple[RaggedCache, torch.Tensor]:
-    """Run an unpadded prompt into a packed cache with room for ``reserve`` tokens; its first new token, int64 [1, 1].
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    policy: Policy,
+    reserve: int,
+    *,
+    choosers: Sequence[Chooser] | None = None,
+    storage: str = "auto",
+) -> tuple[RaggedCache, torch.Tensor, torch.Tensor]:
+    """Run an unpadded prompt into a packed cache with room for ``reserve`` tokens.
 
-    Only inside `switched(model)`.
+    Returns the cache, its first new token, int64 [1, 1], and the ``position_ids`` of that. Only inside
+    `switched(model)`. choosers: in place of the policy's own, one a layer; storage: see `RaggedLayer`.
     """
     layers = shape(model).num_layers
-    cache = RaggedCache(layers, [chooser(policy, layer, layers) for layer in range(layers)], reserve=reserve)
-    ids = inputs["input_ids"]
+    choosers = choosers or [chooser(policy, layer, layers) for layer in range(layers)]
+    cache = RaggedCache(layers, choosers, reserve=reserve, storage=storage)
+    family = family_of(model)
+    whole = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
+    positions, following = family.prefill_positions(model, whole)
     rest = {name: value for name, value in inputs.items() if name != "attention_mask"}
     with chunked(model):
-        out = model(
-            **rest,
-            position_ids=torch.arange(ids.shape[1], device=ids.device)[None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    return cache, out.logits[:, -1:].argmax(-1)
+        out = model(**rest, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache, out.logits[:, -1:].argmax(-1), family.decode_positions(following)
 
 
 @torch.no_grad()
@@ -171,12 +176,11 @@ def _measure(
     warmup: int,
 ) -> tuple[list[tuple[float, float]], int]:
     """(prefill, decode) seconds of each repeat, and the bytes of the packed cache."""
-    device, tokens = model.device, inputs["input_ids"].shape[1]
+    device = model.device
     start = _now(device)
-    cache, first = prefill(model, inputs, policy, steps)
+    cache, first, place = prefill(model, inputs, policy, steps)
     prefill_s = _now(device) - start
     repeat_prefill = prefill_s < _LONG_PREFILL_S
-    place = torch.full_like(first, tokens)
     loop = GreedyLoop(model, cache, first, place)
     for _ in range(warmup):
         loop.run(steps)
@@ -186,7 +190,7 @@ def _measure(
         if repeat_prefill:
             del cache, loop  # two caches at once would count twice in the peak
             start = _now(device)
-            cache, first = prefill(model, inputs, policy, steps)
+            cache, first, place = prefill(model, inputs, policy, steps)
             prefill_s = _now(device) - start
             loop = GreedyLoop(model, cache, first, place)
         elif repeat:
@@ -201,8 +205,7 @@ def _measure(
 def _warm_up(loaded: Loaded, policy: Policy, seed: int) -> None:
     """One small prompt end to end: threads, kernels and lazily made tables are there before anything is timed."""
     inputs = build_inputs(loaded, [_Pages(seed).take(1)], [READ_PROMPT], device=loaded.model.device)
-    cache, first = prefill(loaded.model, inputs, policy, 4)
-    place = torch.full_like(first, inputs["input_ids"].shape[1])
+    cache, first, place = prefill(loaded.model, inputs, policy, 4)
     GreedyLoop(loaded.model, cache, first, place).run(4)
 
 

@@ -115,7 +115,7 @@ class TritonStore:
                 valid is not None
             ):  # the kernel kept the pads of this step: the next token is written over them
                 self.counts -= (~valid[:, step]).to(torch.int32).repeat_interleave(self.heads)
-        return torch.stack(outputs, 1)
+        return outputs[0][:, None] if len(outputs) == 1 else torch.stack(outputs, 1)
 
     def _decode(
         self, query: torch.Tensor, scaling: float, new: tuple[torch.Tensor, torch.Tensor] | None
