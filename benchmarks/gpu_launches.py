@@ -1,0 +1,88 @@
+"""Count the kernels of one decode step, plain and fused, on tiny models of the three classes; needs triton, no GPU.
+
+TRITON_INTERPRET=1 python benchmarks/gpu_launches.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gpu_models
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sparsemm.attention import switched
+from sparsemm.efficiency import prefill
+from sparsemm.fusing import fused
+from sparsemm.greedy import GreedyLoop
+from sparsemm.kernels import triton_decode, triton_fused
+from sparsemm.policies import FullKV
+
+# What makes a view or an uninitialised tensor launches nothing.
+_FREE = (
+    "view",
+    "transpose",
+    "expand",
+    "slice",
+    "unsqueeze",
+    "select",
+    "reshape",
+    "permute",
+    "as_strided",
+    "detach",
+)
+_FREE += ("split", "aten.t.", "alias", "empty", "squeeze", "prim", "unbind")
+_TRITON = [(triton_decode, "_split"), (triton_decode, "_combine")]
+_TRITON += [(triton_fused, name) for name in ("_rms_norm", "_gated_silu", "_rotate")]
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not any(part in str(function) for part in _FREE):
+            self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+    def __getitem__(self, grid: Any) -> Any:
+        """In place of a Triton kernel: counts the launch and does nothing."""
+        return lambda *args, **options: self.names.append("triton")
+
+
+def count(name: str, layers: int, fuse: bool) -> int:
+    """Kernels of one step of a tiny model with so many layers."""
+    kind, config = gpu_models._config(name, True)
+    config.text_config.num_hidden_layers = layers
+    if getattr(config.text_config, "layer_types", None):
+        config.text_config.layer_types = ["full_attention"] * layers
+    model = kind._from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
+    counter, before = _Counter(), [vars(module)[kernel] for module, kernel in _TRITON]
+    with switched(model), torch.no_grad():
+        cache, token, place = prefill(
+            model, gpu_models.build_prompt(model, 160)[0], FullKV(), 8, storage="triton"
+        )
+        loop = GreedyLoop(model, cache, token, place, graph=False)
+        try:
+            for module, kernel in _TRITON:
+                setattr(module, kernel, counter)
+            with counter:
+                if fuse:
+                    with fused(model):
+                        loop.run(1)
+                else:
+                    loop.run(1)
+        finally:
+            for (module, kernel), plain in zip(_TRITON, before):
+                setattr(module, kernel, plain)
+    return len(counter.names) - 1  # the loop copies the token out
+
+
+if __name__ == "__main__":
+    for model_name in gpu_models.MODELS:
+        for fuse in (False, True):
+            two, three = (count(model_name, layers, fuse) for layers in (2, 3))
+            print(
+                f"{model_name} {'fused' if fuse else 'plain'}: {three - two} a layer, {two - 2 * (three - two)} around"
+            )
