@@ -51,8 +51,8 @@ class _Counter(TorchDispatchMode):
         return lambda *args, **options: self.names.append("triton")
 
 
-def count(name: str, layers: int, fuse: bool) -> int:
-    """Kernels of one step of a tiny model with so many layers."""
+def kernels(name: str, layers: int, fuse: bool) -> list[str]:
+    """The kernels of one step of a tiny model with so many layers, in order."""
     kind, config = gpu_models._config(name, True)
     config.text_config.num_hidden_layers = layers
     if getattr(config.text_config, "layer_types", None):
@@ -76,13 +76,13 @@ def count(name: str, layers: int, fuse: bool) -> int:
         finally:
             for (module, kernel), plain in zip(_TRITON, before):
                 setattr(module, kernel, plain)
-    return len(counter.names) - 1  # the loop copies the token out
+    return counter.names[:-1]  # the last copies the token out of the loop
 
 
 if __name__ == "__main__":
     for model_name in gpu_models.MODELS:
         for fuse in (False, True):
-            two, three = (count(model_name, layers, fuse) for layers in (2, 3))
+            two, three = (len(kernels(model_name, layers, fuse)) for layers in (2, 3))
             print(
                 f"{model_name} {'fused' if fuse else 'plain'}: {three - two} a layer, {two - 2 * (three - two)} around"
             )
