@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
 if os.environ.get("TRITON_INTERPRET") != "1":
@@ -15,6 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import gpu_models
 from gpu_launches import kernels
+
+from sparsemm import SnapKV
+from sparsemm.compress import compress
+from sparsemm.graphs import GraphStep, graphed_forward
 
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
@@ -30,3 +36,31 @@ def test_a_step_under_capture_never_asks_the_device(name: str, monkeypatch: pyte
     monkeypatch.setattr("transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True)
     asked = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "unique", "masked_select")
     assert not [each for each in kernels(name, 2, True) if any(part in each for part in asked)]
+
+
+class _NoQuestions(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert "_local_scalar_dense" not in str(function), "the host waits for a value"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", gpu_models.MODELS)
+def test_generate_under_capture_never_asks_either(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsemm.kernels.store._fastest", lambda like: "triton")
+    monkeypatch.setattr("transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True)
+    model = gpu_models.build_model(name, torch.device("cpu"), torch.float32, tiny=True)
+    inputs = gpu_models.build_prompt(model, 160)[0]
+    steps, plain = [], GraphStep.__call__
+
+    def watched(step):
+        steps.append(step)
+        with _NoQuestions():
+            return plain(step)
+
+    monkeypatch.setattr(GraphStep, "__call__", watched)
+    options = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    with compress(model, SnapKV(24, window=8)):
+        expected = model.generate(**inputs, **options)
+        monkeypatch.setattr(model, "forward", graphed_forward(model), raising=False)
+        assert torch.equal(model.generate(**inputs, **options), expected)
+    assert len(steps) == 2
