@@ -123,6 +123,18 @@ def test_other_families_answer_and_are_audited(
     assert objects(capsys, *rows)["kv_heads"] == text.num_key_value_heads
 
 
+def test_quantised_storage_takes_fewer_bytes(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["answer", page, "Q", "--model", MODEL, "--policy", "snapkv", "--budget", 64, *SHORT]
+    sizes = {}
+    for kind in ("auto", "int8", "int4"):
+        found = objects(capsys, *words, "--storage", kind, "--compare")
+        assert (found["kept_tokens"], found["storage"]) == (64, kind)
+        assert found["full"]["cache_bytes"] == found["prompt_tokens"] * 6 * 12 * 2 * 24 * 4
+        sizes[kind] = found["cache_bytes"]
+    assert sizes["int4"] < sizes["int8"] < sizes["auto"] / 2
+    assert "snapkv at 64, int4  " in printed(capsys, *words, "--storage", "int4")
+
+
 def test_one_token_has_no_decode_time(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["answer", page, "Q", "--model", MODEL, "--policy", "fullkv", "--max-new-tokens", 1]
     found = objects(capsys, *words)
@@ -210,7 +222,7 @@ def test_audit_groups_heads_as_the_model_does(tmp_path: Path, capsys: pytest.Cap
     [
         (["answer", "none.png", "Q", "--model", MODEL], "none.png: no such image"),
         (["answer", __file__, "Q", "--model", MODEL], "not a readable image"),
-        (["answer", "PAGE", "Q", "--model", MODEL], "sparsemm heads --model"),
+        (["answer", "PAGE", "Q", "--model", "BARE"], "sparsemm heads --model"),
         (["answer", "PAGE", "Q", "--model", "nowhere", "--policy", "snapkv"], "no such model folder"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "h2o"], "'h2o' is not known"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "snapkv", "--budget", "9"], "budget 9 is not"),
@@ -250,8 +262,17 @@ def test_bad_input_is_one_line(
     HeadScores(values=np.ones((2, 3))).save(wrong)
     HeadScores(values=np.ones((6, 12)), metadata={"model": "another-model"}).save(other)
     taken.write_text("a file", encoding="utf-8")
+    bare = tmp_path / "bare"  # a model's folder without scores
+    bare.mkdir()
+    shutil.copy(MODEL / "config.json", bare)
     before = sorted(tmp_path.iterdir())
-    names = {"PAGE": str(page), "WRONG": str(wrong), "OTHER": str(other), "TAKEN": str(taken)}
+    names = {
+        "PAGE": str(page),
+        "WRONG": str(wrong),
+        "OTHER": str(other),
+        "TAKEN": str(taken),
+        "BARE": str(bare),
+    }
     line = [str(word) for word in words]
     for name, path in names.items():
         line = [word.replace(name, path) for word in line]

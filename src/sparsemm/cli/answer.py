@@ -76,6 +76,12 @@ def add(commands: Any) -> None:
         help="longest answer, tokens (default: %(default)s)",
     )
     parser.add_argument("--compare", action="store_true", help="answer with the full cache too")
+    parser.add_argument(
+        "--storage",
+        default="auto",
+        choices=("auto", "int8", "int4"),
+        help="bits of the kept tokens: auto keeps the precision of --dtype (default: %(default)s)",
+    )
     add_device(parser)
     parser.set_defaults(run=run, show=show)
 
@@ -85,10 +91,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     images = [open_image(name) for name in args.images]
     policy = _policy(args)
     loaded = load(args)
-    result = {"model": loaded.name, "device": args.device, "dtype": args.dtype}
+    result = {"model": loaded.name, "device": args.device, "dtype": args.dtype, "storage": args.storage}
     result |= {"policy": args.policy, "budget": policy.budget, "window": policy.window}
     result["images"], result["question"] = args.images, args.question
-    result |= ask(loaded, policy, images, args)
+    result |= ask(loaded, policy, images, args, args.storage)
     if not args.compare:
         return result | {"full": None}
     from sparsemm.policies import FullKV
@@ -119,7 +125,9 @@ def open_image(name: str) -> Image:
         raise InputError(f"{name}: not a readable image; give a PNG or JPEG file") from error
 
 
-def ask(loaded: Loaded, policy: Policy, images: Sequence[Image], args: argparse.Namespace) -> dict[str, Any]:
+def ask(
+    loaded: Loaded, policy: Policy, images: Sequence[Image], args: argparse.Namespace, storage: str = "auto"
+) -> dict[str, Any]:
     """One greedy answer under `policy`: the text and what it took. Times are of one run, nothing warmed up."""
     import torch
 
@@ -132,7 +140,7 @@ def ask(loaded: Loaded, policy: Policy, images: Sequence[Image], args: argparse.
     tokenizer, model = loaded.processor.tokenizer, loaded.model
     with (
         torch.no_grad(),
-        compress(model, policy, any_scores=args.any_scores) as kept,
+        compress(model, policy, any_scores=args.any_scores, storage=storage) as kept,
         Watch(model, policy.name, args.max_new_tokens, shown=not args.quiet) as watch,
     ):
         generate: Any = model.generate
@@ -157,6 +165,7 @@ def _pad(tokenizer: Any) -> int:
 def show(result: dict[str, Any]) -> str:
     """The answer, then a line of facts a run."""
     label = result["policy"] if result["budget"] is None else f"{result['policy']} at {result['budget']}"
+    label += "" if result["storage"] == "auto" else f", {result['storage']}"
     runs = [(label, result)] + ([("full cache", result["full"])] if result["full"] else [])
     header = ["", "prompt tokens", "kept a head", "K and V", "prefill", "decode", "answer tokens"]
     rows = [
