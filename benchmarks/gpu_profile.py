@@ -28,7 +28,7 @@ import torch
 from gpu_cell import Cell, Settings, measure, measure_bandwidth
 from gpu_logits import compare_logits
 from gpu_models import MODELS
-from gpu_report import write_report
+from gpu_report import read_cells, write_report
 
 from sparsemm.apart import call_apart
 from sparsemm.errors import InputError
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure what is missing while time lasts, then write the tables."""
     began, budget = time.monotonic(), 60 * arguments.minutes
     out = Path(arguments.out)
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cpu" and not arguments.tiny:
         raise SystemExit("no GPU: the 7B shapes need one; --tiny runs the same code on a CPU")
@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not logits.exists():
         tokens = TINY_LENGTHS[0] if arguments.tiny else LENGTHS[0]
         _write(logits, _apart(lambda: compare_logits(MODELS[0], tokens, settings), "logits"))
-    todo = [cell for cell in cells(arguments.tiny) if not (out / "cells" / f"{cell.name}.json").exists()]
+    measured = {(row["model"], row["policy"], row["tokens"], row["batch"]) for row in read_cells(out)}
+    todo = [cell for cell in cells(arguments.tiny) if dataclasses.astuple(cell) not in measured]
     todo = todo[: arguments.cells or len(todo)]
     for index, cell in enumerate(todo):
         if time.monotonic() - began + 1.5 * longest > budget:
@@ -92,7 +93,8 @@ def run(arguments: argparse.Namespace) -> None:
         row = _apart(lambda cell=cell: measure(cell, settings), cell.name)
         row = {"model": cell.model, "policy": cell.policy, "tokens": cell.tokens, "batch": cell.batch} | row
         longest = max(longest, time.monotonic() - started)
-        _write(out / "cells" / f"{cell.name}.json", row)
+        with (out / "cells.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row, default=str) + "\n")
         latency = row.get("decode_ms_per_token")
         print(
             f"{cell.name}: {row['status']}{'' if latency is None else f', {latency:.3f} ms a token'}",

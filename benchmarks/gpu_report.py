@@ -11,11 +11,21 @@ import pandas as pd
 _VICUNA = "llava-next-vicuna-7b"
 
 
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """The rows measured so far, none where nothing was; a last line cut off by a kill is left out."""
+    file = folder / "cells.jsonl"
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
 def write_report(folder: Path) -> None:
-    """Write profile.csv and .parquet, kernels.csv, promises.csv and profile.png from `folder`/cells/*.json."""
-    cells = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "cells").glob("*.json"))
-    ]
+    """Write profile.csv and .parquet, kernels.csv, promises.csv and profile.png from `folder`/cells.jsonl."""
+    cells = read_cells(folder)
     if not cells:
         raise SystemExit(f"{folder}: no cell was measured; give more --minutes")
     keys = ("model", "policy", "tokens", "batch")
