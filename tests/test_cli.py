@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import MODEL, PUBLISHED, SHORT, objects, printed
 from PIL import Image
-from tiny_families import tiny_family
 
 from sparsemm import HeadScores, SparseMM, compress
 from sparsemm.models import build_inputs, load_model
 from sparsemm.probe import generate_probe, write_synthdog
+
+from cli_runs import MODEL, PUBLISHED, SHORT, objects, printed
+from tiny_families import tiny_family
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_runs import MODEL, SHORT, objects, printed, refused
 
 from sparsemm import HeadScores
 from sparsemm.cli import answer, common, main, watch
 from sparsemm.models import load_model
 from sparsemm.policies import POLICY_NAMES
 from sparsemm.probe import generate_probe
+
+from cli_runs import MODEL, SHORT, objects, printed, refused
 
 
 @pytest.fixture(scope="module")

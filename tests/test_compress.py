@@ -7,7 +7,6 @@ import threading
 
 import pytest
 import torch
-from oracle import dense_oracle, generate, kept_masks
 from transformers import LlamaConfig, LlamaForCausalLM, TextIteratorStreamer, TextStreamer
 
 from sparsemm import AdaKV, FullKV, PyramidKV, SnapKV, SparseMM
@@ -15,6 +14,7 @@ from sparsemm.compress import compress
 from sparsemm.models import shape
 
 import tiny
+from oracle import dense_oracle, generate, kept_masks
 
 WINDOW = 8
 BATCHES = {"one": None, "padded": tiny.UNEQUAL}

@@ -8,7 +8,6 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from oracle import generate, state, used
 from transformers import DynamicCache, GenerationConfig, StaticCache
 
 from sparsemm import FullKV, HeadScores, SnapKV, SparseMM
@@ -16,6 +15,7 @@ from sparsemm.compress import compress, mask_heads
 from sparsemm.errors import InputError
 
 import tiny
+from oracle import generate, state, used
 
 POLICY = SnapKV(budget=24, window=8)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import dense_oracle, recorded
-from tiny_families import FAMILY_NAMES, tiny_family
 
 from sparsemm import FullKV, SnapKV
 from sparsemm.compress import compress
 from sparsemm.models import build_inputs
 
 import tiny
+from oracle import dense_oracle, recorded
+from tiny_families import FAMILY_NAMES, tiny_family
 
 POLICIES = [FullKV(), SnapKV(budget=24, window=8)]
 

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 import torch
-from oracle import generate, state, used
 
 from sparsemm import SnapKV
 from sparsemm.compress import compress
 from sparsemm.errors import InputError
 
 import tiny
+from oracle import generate, state, used
 
 POLICY = SnapKV(budget=24, window=8)
 

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-from tiny_families import FAMILY_NAMES, tiny_family
 
 from sparsemm import FullKV, SnapKV, make_policy
 from sparsemm.attention import capture_prefill, decode_step, switched
@@ -18,6 +17,7 @@ from sparsemm.families.processors import load_images_and_text, without_video
 from sparsemm.models import build_inputs, load_model, load_processor, render, shape
 
 import tiny
+from tiny_families import FAMILY_NAMES, tiny_family
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 WITH_VIDEO = (*QWEN, "llava_onevision", "internvl")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from test_families import generate
-from tiny_families import FAMILY_NAMES, tiny_family
 
 from sparsemm.families import family_of
 from sparsemm.models import build_inputs, shape
@@ -13,6 +12,7 @@ from sparsemm.probe import ProbeImage
 from sparsemm.scoring import ScoringSettings, score_samples
 
 import tiny
+from tiny_families import FAMILY_NAMES, tiny_family
 
 SETTINGS = ScoringSettings("Read it.", 24, 1, "all", "released")
 

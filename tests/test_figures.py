@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_results import Run, make_run
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,6 +19,8 @@ from sparsemm.errors import InputError
 from sparsemm.figures import style
 from sparsemm.figures.masking import relative_scores
 from sparsemm.results import read_metadata, read_table, write_table
+
+from fake_results import Run, make_run
 
 MAKERS: dict[str, Callable[[Run, Path], None]] = {
     "figure2": lambda run, stem: figures.figure2(run.scores, stem, samples=run.samples),

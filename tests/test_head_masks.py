@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import generate
 
 from sparsemm import SnapKV
 from sparsemm.attention import NAME, switched, text_layers
@@ -13,6 +12,7 @@ from sparsemm.errors import InputError
 from sparsemm.head_masks import mask_heads, mask_rows
 
 import tiny
+from oracle import generate
 
 WINDOW = 8
 

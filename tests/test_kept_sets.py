@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemm import HeadScores, make_policy, pooled_attention, select
+
+import naive
 
 DIM = 4
 METHODS = ("snapkv", "pyramidkv", "adakv", "sparsemm", "random_heads")

@@ -19,10 +19,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_families import CELL, FAMILY_NAMES, PINPOINTS, TILE, tiny_family
 
 from sparsemm.errors import InputError
 from sparsemm.layout import make_layout
+
+from tiny_families import CELL, FAMILY_NAMES, PINPOINTS, TILE, tiny_family
 
 NAMES = FAMILY_NAMES[1:]  # the two LLaVA-NeXT rows differ in their text only
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
-import naive
 import numpy as np
 import pytest
 import torch
-from oracle import recorded
-from tiny_families import FAMILY_NAMES, tiny_family
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -24,7 +21,10 @@ from sparsemm import FullKV, make_policy
 from sparsemm.compress import compress
 from sparsemm.models import build_inputs
 
+import naive
 import tiny
+from oracle import recorded
+from tiny_families import FAMILY_NAMES, tiny_family
 
 NEW, WINDOW, BUDGET = 24, 8, 24
 METHODS = ("snapkv", "pyramidkv", "adakv", "sparsemm", "random_heads")

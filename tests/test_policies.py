@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -27,6 +26,8 @@ from sparsemm.policies import (
     SparseMM,
     make_policy,
 )
+
+import naive
 
 WINDOW = 4
 SCORES = HeadScores(values=np.random.default_rng(1).random((5, 6)) ** 4)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_families import FAMILY_NAMES, tiny_family
 
 from sparsemm.attention import switched
 from sparsemm.models import build_inputs, shape
 from sparsemm.recording import ArgmaxRecorder, RowRecorder, generate_greedily, recording
 
 from tiny import image
+from tiny_families import FAMILY_NAMES, tiny_family
 
 NEW = 5
 SIZES = [(60, 40), (100, 64)]  # prompts of two lengths: a padded batch

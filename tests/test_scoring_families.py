@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from test_scoring import settings_of
-from tiny_families import FAMILY_NAMES, tiny_family
 
 from sparsemm.attention import switched
 from sparsemm.layout import make_layout
@@ -16,6 +15,7 @@ from sparsemm.probe import ProbeImage
 from sparsemm.scoring import READ_PROMPT, score_samples
 
 from tiny import image
+from tiny_families import FAMILY_NAMES, tiny_family
 
 NEW = 8
 SIZES = [(60, 40), (100, 64)]

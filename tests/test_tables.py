@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import Run, make_run
 
 from sparsemm import tables
 from sparsemm.collect import read_predictions, summarise
@@ -18,6 +17,8 @@ from sparsemm.results import read_metadata, read_table, write_table
 from sparsemm.stats import bootstrap_interval
 from sparsemm.tables.findings import BETTER, EVEN, WORSE, compare
 from sparsemm.tables.writing import Cell, best_of, latex, markdown
+
+from fake_results import Run, make_run
 
 MODEL = "tiny-llava-next-vicuna"
 PAPER = Path(__file__).parents[1] / "data" / "paper" / "accuracy.csv"

@@ -66,7 +66,8 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
 def image_limits(processor: Any) -> dict[str, Any]:
     """What bounds an image's size or tiles in this processor, for the record: OCR scores depend on it."""
     found = {}
-    for key in ("min_pixels", "max_pixels", "size", "image_grid_pinpoints"):
+    keys = ("min_pixels", "max_pixels", "size", "image_grid_pinpoints", "crop_to_patches", "min_patches")
+    for key in (*keys, "max_patches"):
         value = getattr(processor.image_processor, key, None)
         if value is not None:
             found[key] = value if isinstance(value, int | list) else dict(value)

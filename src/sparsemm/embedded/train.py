@@ -49,6 +49,7 @@ STAGES = (
     Stage("d", 200, 32, 2e-3),
     Stage("e", 1100, 12, 1e-3),
     Stage("e2", 950, 12, 1e-3, reading=0.25),  # after e, one answer in four came from the wrong line
+    Stage("e3", 260, 12, 7e-4, reading=0.35),
 )
 BLANK_WEIGHT = 0.05  # blanks are most patches and the least of the news
 SAVE_EVERY = 100
