@@ -57,11 +57,8 @@ def model_files(wildcards):
     A missing folder is reported by the job, in one line: other stages and the dry run need no checkpoint.
     """
     folder = Path(config["models"][wildcards.model]["path"])
-    notes = (
-        ".md",
-        ".csv",
-        ".parquet",
-    )  # the card, the training curve, and scores that `sparsemm heads --save` left
+    # The card, the training curve, and scores that `sparsemm heads --save` left there decide nothing.
+    notes = (".md", ".csv", ".parquet")
     return sorted(str(path) for path in folder.glob("*") if path.is_file() and path.suffix not in notes)
 
 
