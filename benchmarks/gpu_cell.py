@@ -53,7 +53,7 @@ class Settings:
     scores: str | None = None
     triton: bool = False  # whether the Triton store works here
     bandwidth: float = 0.0  # bytes a second, measured
-    kernels: tuple[str, ...] = field(default=("ours", "sdpa", "varlen", "flash_attn"))
+    kernels: tuple[str, ...] = field(default=("ours", "sdpa", "varlen", "flash_attn", "flashinfer"))
 
 
 def measure(cell: Cell, settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The decode attention alone: our kernel beside what torch and flash_attn offer, on the same packed cache."""
+"""The decode attention alone, on one packed cache: our kernel beside those of torch, flash_attn and FlashInfer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sparsemm.cache import RaggedCache
+from sparsemm.kernels.storage import slots_of
 
 _CALLS = 20  # steps timed together
 
@@ -26,7 +27,13 @@ def kernel_rows(
     generator = torch.Generator(device=store.keys.device).manual_seed(0)
     shape = (store.rows, int(text.num_attention_heads), 1, store.width)
     query = torch.randn(shape, generator=generator, device=store.keys.device).to(store.keys.dtype)
-    makers = {"ours": _ours, "sdpa": _sdpa, "varlen": _varlen, "flash_attn": _flash_attn}
+    makers = {
+        "ours": _ours,
+        "sdpa": _sdpa,
+        "varlen": _varlen,
+        "flash_attn": _flash_attn,
+        "flashinfer": _flashinfer,
+    }
     rows = []
     for name in settings.kernels:
         row: dict[str, Any] = {"kernel": name, "status": "ok"}
@@ -112,6 +119,25 @@ def _flash_attn(cache: RaggedCache, query: torch.Tensor) -> Callable[[], Any]:
         ]
 
     return _graph(run, query.device)
+
+
+def _flashinfer(cache: RaggedCache, query: torch.Tensor) -> Callable[[], Any]:
+    """Paged decode with pages of one token: its tables name the slots of every (row, KV head)."""
+    import flashinfer
+
+    # What a call leaves in this buffer is read by the same call only: one serves all layers.
+    workspace = torch.empty(128 << 20, dtype=torch.uint8, device=query.device)
+    steps = []
+    for (q, k, v, _, _, used), layer in zip(_packed(cache, query), cache.ragged):
+        store: Any = layer.filled()
+        slots = slots_of(store.starts, used.long()).to(torch.int32)
+        offsets = torch.nn.functional.pad(used.cumsum(0), (1, 0)).to(torch.int32)
+        step = flashinfer.BatchDecodeWithPagedKVCacheWrapper(workspace, "NHD")
+        last = torch.ones_like(used, dtype=torch.int32)
+        sizes = (q.shape[1], 1, store.width, 1)  # query heads, KV heads, head_dim, tokens a page
+        step.plan(offsets, slots, last, *sizes, q_data_type=q.dtype, sm_scale=0.1)
+        steps.append((step, q, (k[:, None], v[:, None])))
+    return _graph(lambda: [step.run(q, pages) for step, q, pages in steps], query.device)
 
 
 def _graph(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
