@@ -14,6 +14,7 @@ from transformers.generation.configuration_utils import GenerationConfig, Genera
 
 from sparsemm.attention import NAME, switched
 from sparsemm.cache import Chooser, RaggedCache, Session
+from sparsemm.chunking import chunked
 from sparsemm.compress_checks import check_call, check_model
 from sparsemm.errors import InputError
 from sparsemm.graphs import graphed_forward
@@ -110,6 +111,8 @@ def compress(
     cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs CUDA and triton, and
     one thread.
 
+    Prompts above 4096 tokens go through norms and MLPs in chunks of so many, which needs less memory (chunking.py).
+
     storage: how the kept tokens are stored: "int8" or "int4" quantise them (new tokens stay in full precision);
     "auto" takes the fastest exact store.
     """
@@ -124,6 +127,7 @@ def compress(
             )
         run = Run()
         entering.enter_context(switched(model, NAME))
+        entering.enter_context(chunked(model))
         entering.enter_context(_replaced(model, _methods(model, policy, run, storage)))
         if cuda_graph:
             entering.enter_context(_replaced(model, {"forward": graphed_forward(model)}))
