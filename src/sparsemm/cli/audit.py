@@ -98,7 +98,7 @@ def show(result: dict[str, Any]) -> str:
             "all" if each["policy"] == "fullkv" else each["budget"],
             each["prompt_tokens"],
             f"{each['effective']:.1f}",
-            f"{each['lost']:.1f}",
+            f"{round(each['lost'], 1) + 0.0:.1f}",
         ]
         for each in result["rows"]
     ]
