@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
-from sparsemm.cache import OWNER, valid_tokens
+from sparsemm.cache import valid_tokens
 from sparsemm.errors import InputError
 from sparsemm.families import family_of
+from sparsemm.owned_layer import OWNER, OwnedLayer, Step
 
 # transformers dispatches on parts of names: no sdpa, flash, flex_attention, paged| or / in this one.
 NAME = "sparsemm"
@@ -43,7 +44,7 @@ def ragged_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return owner.attend(module, query, key, value, attention_mask, scaling=scale, dropout=dropout), None
+    return owner.attend(Step(module, query, key, value, attention_mask, scale, dropout)), None
 
 
 def register() -> None:
@@ -101,48 +102,17 @@ class Prefilled:
     next_position: torch.Tensor
 
 
-class _CaptureLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _CaptureLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     """Stores nothing; calls back with what the attention function was given."""
 
-    is_sliding = False
-
     def __init__(self, index: int, callback: Callable[[PrefillLayer], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.index, self.callback = index, callback
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to make."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        setattr(key_states, OWNER, self)
-        return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return -1
-
-    def attend(
-        self,
-        module: torch.nn.Module,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        *,
-        scaling: float,
-        dropout: float = 0.0,
-    ) -> torch.Tensor:
-        out, _ = sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling)
-        self.callback(
-            PrefillLayer(self.index, query, key, value, valid_tokens(mask, query.shape[2]), scaling)
-        )
+    def attend(self, step: Step) -> torch.Tensor:
+        out = step.among_themselves()
+        valid = valid_tokens(step.mask, step.query.shape[2])
+        self.callback(PrefillLayer(self.index, step.query, step.key, step.value, valid, step.scaling))
         return out
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.cache_utils import Cache
 
 from sparsemm.errors import InputError
 from sparsemm.kernels.store import Store, combine_stores, make_store
+from sparsemm.owned_layer import OwnedLayer, Step
 
-# Set on the key tensor that `update` returns: so the attention function finds the layer it belongs to.
-OWNER = "sparsemm_owner"
 _VALID = "sparsemm_valid"
 
 # chooser(query [B, Hq, T, D], key [B, Hkv, T, D], valid bool [B, T] or None, scaling) -> bool [B, Hkv, T]
@@ -48,10 +46,9 @@ class Session:
         return self
 
 
-class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     """One layer's ragged keys and values. KV heads are stored once, never repeated for their query heads."""
 
-    is_sliding = False
     supports_early_init = False
 
     def __init__(
@@ -69,7 +66,7 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         session: the layer works while it is open (None: always).
         storage: kind of kernels.store.make_store.
         """
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.chooser = chooser
         self.reserve = reserve
         self.max_length = max_length
@@ -82,9 +79,6 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     # What transformers asks of a cache layer
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to make before it is known what is kept."""
-
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,18 +88,11 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
                 "this ragged cache is used without the sparsemm attention; generate inside compress(...)"
             )
         self._pending = True
-        setattr(key_states, OWNER, self)
-        return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.seen + query_length, 0
+        return super().update(key_states, value_states)
 
     def get_seq_length(self) -> int:
         """Tokens seen, dropped ones included: positions count from here."""
         return self.seen
-
-    def get_max_length(self) -> int:
-        return -1
 
     def reset(self) -> None:
         """Forget everything: the next call is a prefill."""
@@ -175,29 +162,19 @@ class RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     # Working
 
-    def attend(
-        self,
-        module: torch.nn.Module,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        *,
-        scaling: float,
-        dropout: float = 0.0,
-    ) -> torch.Tensor:
-        """What the attention function does with this layer, [B, q, Hq, D]: full attention, then pack; later
-        append, then attend to what is held."""
+    def attend(self, step: Step) -> torch.Tensor:
+        """[B, q, Hq, D]: at prefill full attention, then pack; later append, then attend to what is held."""
         self._pending = False
+        query, key, value = step.query, step.key, step.value
         count = query.shape[2]
-        valid = valid_tokens(mask, count)
+        valid = valid_tokens(step.mask, count)
         if self.store is not None:
             self.store.append(key, value, valid)
-            out = self.store.attend(query, scaling)
+            out = self.store.attend(query, step.scaling)
         elif self.chooser is not None:
-            out, _ = sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling)
+            out = step.among_themselves()
             reserve = None if self.max_length is None else max(self.max_length - count, 0)
-            self.pack(key, value, self.chooser(query, key, valid, scaling), reserve=reserve)
+            self.pack(key, value, self.chooser(query, key, valid, step.scaling), reserve=reserve)
         else:
             self.filled()
             raise AssertionError("unreachable")

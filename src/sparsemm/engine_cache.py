@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
-from sparsemm.cache import OWNER
+from sparsemm.owned_layer import OwnedLayer, Step
 
 _BLOCK = 16  # new tokens a row that storage starts with; it doubles when full
 _WORTH_COPYING = 0.8  # share of a prompt below which a group of rows gets a copy of what it sees
@@ -64,57 +64,23 @@ class _Fresh:
         self.used += 1
 
 
-class EngineLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class EngineLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     """One layer's prompts and rows; the attention function hands it every row's newest token at once."""
 
-    is_compileable = False
-    is_sliding = False
-
     def __init__(self, prompts: list[Prompt]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.prompts = prompts
         self.fresh: _Fresh | None = None
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to reserve before the first token."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mark the new keys, so that the attention function hands them to `attend`."""
-        setattr(key_states, OWNER, self)
-        return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Rows have unequal lengths and need no mask; one query has none to make."""
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Not one number for all rows: positions are always given explicitly."""
-        return 0
-
-    def get_max_length(self) -> int:
-        """No limit."""
-        return -1
-
-    def attend(
-        self,
-        module: torch.nn.Module,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        *,
-        scaling: float,
-        dropout: float = 0.0,
-    ) -> torch.Tensor:
+    def attend(self, step: Step) -> torch.Tensor:
         """Append one token a row, [R, Hkv, 1, D], and attend, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
-        assert query.shape[2] == 1, "the engine decodes one token a row and step"
+        assert step.query.shape[2] == 1, "the engine decodes one token a row and step"
+        key, value = step.key, step.value
         if self.fresh is None:
             shape = (*key.shape[:2], _BLOCK, key.shape[3])
             self.fresh = _Fresh(key.new_empty(shape), value.new_empty(shape))
         self.fresh.append(key, value)
-        return self.decode(query, scaling)
+        return self.decode(step.query, step.scaling)
 
     def decode(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attention of every row's newest token, [R, Hq, 1, D] -> [R, 1, Hq, D]."""

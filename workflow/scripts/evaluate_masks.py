@@ -1,13 +1,13 @@
 """Answer a benchmark with visual heads, or as many random heads, switched off."""
 
-from job import image_limits, job
+from job import benchmark_record, job
 
 with job(snakemake) as run:
     from sparsemm import parts
     from sparsemm.benchmarks import get_benchmark
     from sparsemm.masking import evaluate_masks
     from sparsemm.models import load_model
-    from sparsemm.results import provenance, write_table
+    from sparsemm.results import write_table
     from sparsemm.scores import HeadScores
 
     settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
@@ -27,15 +27,6 @@ with job(snakemake) as run:
         batch_size=masking["batch_size"],
         workdir=snakemake.params.work,
     )
-    metadata = provenance(
-        {**settings, "model": model, "benchmark": asked},
-        model=name,
-        model_revision=loaded.revision,
-        dataset=benchmark.name,
-        metric=benchmark.metric,
-        seed=settings["seed"],
-        image_limits=image_limits(loaded.processor),
-        device=run.device,
-    )
+    metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
     write_table(snakemake.output.masks, frame, "masks", metadata)
     parts.discard(snakemake.params.work)

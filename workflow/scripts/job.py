@@ -63,6 +63,23 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         )
 
 
+def benchmark_record(snakemake: Any, loaded: Any, benchmark: Any, device: str) -> dict[str, Any]:
+    """Metadata of a result file of one model on one benchmark."""
+    from sparsemm.provenance import provenance
+
+    settings, params = snakemake.params.settings, snakemake.params
+    return provenance(
+        {**settings, "model": params.model, "benchmark": params.benchmark},
+        model=snakemake.wildcards.model,
+        model_revision=loaded.revision,
+        dataset=benchmark.name,
+        metric=benchmark.metric,
+        seed=settings["seed"],
+        image_limits=image_limits(loaded.processor),
+        device=device,
+    )
+
+
 def image_limits(processor: Any) -> dict[str, Any]:
     """What bounds an image's size or tiles in this processor, for the record: OCR scores depend on it."""
     found = {}
