@@ -94,7 +94,7 @@ def test_the_loop_over_the_triton_store_is_the_same(monkeypatch: pytest.MonkeyPa
         pytest.skip("triton was imported before TRITON_INTERPRET=1 was set")
     model, runs = tiny.model("gqa"), []
     for kind in ("torch", "triton"):
-        monkeypatch.setattr("sparsemm.kernels.store._fastest", lambda like, kind=kind: kind)
+        monkeypatch.setattr("sparsemm.kernels.store._automatic", lambda like, kind=kind: kind)
         with switched(model), torch.no_grad():
             cache, first, place = prefill(
                 model, build_prompt(loaded("gqa"), 300), SnapKV(40, window=8), reserve=5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from sparsemm.embedded.documents import (
     generate_document,
 )
 from sparsemm.embedded.model import build_model, export
-from sparsemm.embedded.train import Stage, train
+from sparsemm.embedded.train import Stage, Trainee, train
 from sparsemm.embedded.words import SPLITS, WordSource, split_of
 from sparsemm.models import build_inputs, load_model
 
@@ -162,3 +163,17 @@ def test_training_resumed_equals_training_in_one_go(tmp_path: Path, monkeypatch:
     train(tmp_path / "parts", tmp_path / "again", stages=stages, report=lambda line: None)
     name = "model.safetensors"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_what_is_shipped_is_the_mean_of_the_last_two_stages(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    trainee = Trainee(0)
+    head = trainee.whole.lm_head.weight.data
+    for name, value in (("e2", 1.0), ("e3", 2.0)):
+        head.fill_(value)
+        torch.save(trainee.state_dict(), work / f"stage-{name}.pt")
+    stages = tuple(Stage(name, 1, 1, 1e-3) for name in ("e2", "e3"))
+    train(tmp_path / "out", work, stages=stages, report=lambda line: None)
+    shipped: Any = load_model(tmp_path / "out").model
+    assert shipped.lm_head.weight.unique().tolist() == [1.5]

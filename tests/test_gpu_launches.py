@@ -46,7 +46,7 @@ class _NoQuestions(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
 def test_generate_under_capture_never_asks_either(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsemm.kernels.store._fastest", lambda like: "triton")
+    monkeypatch.setattr("sparsemm.kernels.store._automatic", lambda like: "triton")
     monkeypatch.setattr("transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True)
     model = gpu_models.build_model(name, torch.device("cpu"), torch.float32, tiny=True)
     inputs = gpu_models.build_prompt(model, 160)[0]

@@ -26,7 +26,7 @@ OPTIONS = {"max_new_tokens": 4, "do_sample": False}
 @pytest.fixture
 def graphs(monkeypatch):
     """Caches lie in the Triton store, on a CPU too."""
-    monkeypatch.setattr(stores, "_fastest", lambda like: "triton")
+    monkeypatch.setattr(stores, "_automatic", lambda like: "triton")
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def graphed(model, policy, inputs, monkeypatch):
 def test_graph_steps_are_generate(variant, method, sizes, graphs, replayed, monkeypatch):
     model, inputs = tiny.model(variant), tiny.inputs(sizes)
     policy = FullKV() if method == "fullkv" else sparsemm(variant)
-    monkeypatch.setattr(stores, "_fastest", lambda like: "torch")
+    monkeypatch.setattr(stores, "_automatic", lambda like: "torch")
     with compress(model, policy) as run:
         expected = model.generate(**inputs, **OPTIONS)
     kept = run.kept
-    monkeypatch.setattr(stores, "_fastest", lambda like: "triton")
+    monkeypatch.setattr(stores, "_automatic", lambda like: "triton")
     ours, our_kept = graphed(model, policy, inputs, monkeypatch)
     assert torch.equal(ours, expected)
     assert torch.equal(our_kept, kept)

@@ -114,7 +114,7 @@ def compress(
     Prompts above 4096 tokens go through norms and MLPs in chunks of so many, which needs less memory (chunking.py).
 
     storage: how the kept tokens are stored: "int8" or "int4" quantise them (new tokens stay in full precision);
-    "auto" takes the fastest exact store.
+    "auto" keeps them exactly, in the Triton store on a GPU that can run it and in the torch store elsewhere.
     """
     with _SWITCHING, ExitStack() as entering:
         check_model(model, policy, any_scores=any_scores)

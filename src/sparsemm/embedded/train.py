@@ -1,4 +1,4 @@
-"""The training recipe of the embedded model: six stages, each resumable, in the order real MLLMs are made.
+"""The training recipe of the embedded model: eight stages, each resumable, in the order real MLLMs are made.
 
 a  text model: copy and look up lines of plain text
 b  text model: the same documents as grids of characters, the shape that image tokens will have

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What one more bucket costs, in bytes of keys and values that could be read instead. CPU: six small calls of
-# about 2 us at the 40 GB/s of a core's cache. CUDA: as many launches at 2 TB/s.
+# What one more bucket costs, in bytes of keys and values that could be read instead. CPU: by benchmarks/decode_cpu.py,
+# where 150,000 and 250,000 decode small caches more slowly and large ones no faster. CUDA: an estimate, not measured.
 CALL_BYTES = {"cpu": 500_000, "cuda": 50_000_000}
 MAX_DISTINCT = 64  # lengths are rounded up to at most this many values before the cut
 

@@ -3,7 +3,8 @@
 The sequences, one per (row, KV head), are ordered by length and cut into buckets (buckets.py). In a bucket
 they end at the same column, so that a new token goes to one column for all of them: a strided write in place,
 and the mask in front of the shorter ones never changes. After it come `reserve` spare columns. Keys and values
-lie channel by channel: on CPU that makes one query's two products up to three times as fast as token by token.
+lie channel by channel: on CPU that makes one query's products faster than token by token (values of 12 heads of 24,
+length 465, one thread: 9 against 13 us).
 """
 
 from __future__ import annotations

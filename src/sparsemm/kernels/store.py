@@ -81,7 +81,7 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def _fastest(like: torch.Tensor) -> str:
+def _automatic(like: torch.Tensor) -> str:
     """The kind that "auto" stands for: the Triton kernel on the GPUs, numbers and head sizes that it takes."""
     if like.is_cuda and like.shape[-1] <= 256 and like.element_size() <= 4 and has_triton():
         return "triton" if torch.cuda.get_device_capability(like.device) >= (8, 0) else "torch"
@@ -112,11 +112,11 @@ def check_kind(kind: str) -> None:
 def make_store(lengths: torch.Tensor, reserve: int, like: torch.Tensor, *, kind: str = "auto") -> Store:
     """An empty store for `lengths` int64 [R, Hkv] tokens and `reserve` more each.
 
-    `like` gives head size (its last dimension), dtype and device; `kind` is a key of MAKERS, or "auto" for the
-    fastest exact one there. Raises InputError for an unknown kind.
+    `like` gives head size (its last dimension), dtype and device; `kind` is a key of MAKERS, or "auto" for an
+    exact one: Triton's on a GPU that can run it, else torch's. Raises InputError for an unknown kind.
     """
     check_kind(kind)
-    return MAKERS[_fastest(like) if kind == "auto" else kind](lengths, reserve, like)
+    return MAKERS[_automatic(like) if kind == "auto" else kind](lengths, reserve, like)
 
 
 def combine_stores(parts: Sequence[tuple[Store, torch.Tensor | None]], reserve: int) -> Store:
