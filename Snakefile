@@ -35,6 +35,7 @@ rule all:
         MASKS,
         ATTENTION_MAPS,
         EFFICIENCY,
+        PROFILE,
         PAPER,
 
 
@@ -68,6 +69,7 @@ rule evaluate:
 rule efficiency:
     input:
         EFFICIENCY,
+        PROFILE,
 
 
 # Tables and figures only; from cached results no model runs and torch need not be installed.

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from sparsemm.results import write_table
+from sparsemm.results import SCHEMAS, write_table
 
 POLICIES = ("sparsemm", "snapkv", "pyramidkv", "adakv", "random_heads")
 STRENGTH = {"sparsemm": 2.2, "snapkv": 0.9, "pyramidkv": 0.8, "adakv": 1.1, "random_heads": 0.7}
@@ -30,6 +30,7 @@ class Run:
     predictions: list[Path] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
     efficiency: list[Path] = field(default_factory=list)
+    profile: list[Path] = field(default_factory=list)
     maps: list[Path] = field(default_factory=list)
 
 
@@ -201,6 +202,30 @@ def _efficiency(root: Path, run: Run, model: str) -> None:
             ]
             run.efficiency.append(root / "efficiency" / model / f"{policy}-{tokens}.parquet")
             write_table(run.efficiency[-1], pd.DataFrame(rows), "efficiency", {"model": model})
+            run.profile.append(root / "profile" / model / f"{policy}-{tokens}.parquet")
+            write_table(run.profile[-1], _profile(rows[0]), "profile", {"model": model})
+
+
+def _profile(repeat: dict[str, object]) -> pd.DataFrame:
+    """Batch 1, and a batch of 8 that does not fit where the full cache is long."""
+    about = {key: repeat[key] for key in ("policy", "budget", "input_tokens", "device")}
+    about |= {"dtype": "float32", "weights": "checkpoint", "status": "ok"}
+    step, cache = float(repeat["decode_ms_per_token"]), int(repeat["cache_bytes"])
+    rows = []
+    for batch in (1, 8):
+        row = dict.fromkeys(SCHEMAS["profile"].names, 1.0) | about | {"batch": str(batch), "rows": batch}
+        row |= {
+            "decode_ms_per_token": step,
+            "tokens_per_s": 1000 * batch / step,
+            "peak_bytes": repeat["peak_bytes"],
+        }
+        row |= {"cache_bytes": batch * cache, "times_floor": 1.5, "achieved_gb_s": 10.0, "copy_gb_s": 15.0}
+        rows.append(row)
+    if about["policy"] == "fullkv" and int(repeat["input_tokens"]) == 32768:
+        given = {"policy", "budget", "input_tokens", "batch", "device", "dtype", "weights", "status"}
+        rows[1] = {name: value if name in given else None for name, value in rows[1].items()}
+        rows[1]["status"] = "out of memory"
+    return pd.DataFrame(rows)
 
 
 def _maps(root: Path, run: Run, model: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsemm import tables
+from sparsemm import figures, tables
 from sparsemm.collect import read_predictions, summarise
 from sparsemm.errors import InputError
 from sparsemm.results import read_metadata, read_table, write_table
@@ -36,6 +36,7 @@ MAKERS: dict[str, Callable[[Run, Path], None]] = {
     "table4": lambda run, stem: tables.table4(run.predictions, stem),
     "table5": lambda run, stem: tables.table5(run.predictions, stem),
     "table_audit": lambda run, stem: tables.table_audit(run.predictions, stem),
+    "table_profile": lambda run, stem: tables.table_profile(run.profile, stem),
     "findings": lambda run, stem: tables.findings(
         run.predictions, stem, masks=run.masks, efficiency=run.efficiency, scores=run.scores
     ),
@@ -89,6 +90,37 @@ def test_table2_has_scores_at_the_budget_and_the_median_latency(run: Run, tmp_pa
     with pytest.raises(InputError, match="99 input tokens"):
         tables.table2(run.predictions, run.efficiency, tmp_path / "u", tokens=99)
     assert not (tmp_path / "u.csv").exists()
+
+
+def test_a_full_cache_that_did_not_fit_leaves_a_gap(tmp_path: Path) -> None:
+    run = make_run(tmp_path, benchmarks=("synth-docvqa",), budgets=(16, 64), samples=10)
+    path = next(p for p in run.efficiency if p.name == "fullkv-32768.parquet")
+    write_table(path, read_table(path, "efficiency").iloc[:0], "efficiency", {})
+    tables.table2(run.predictions, run.efficiency, tmp_path / "t")
+    times = pd.read_csv(tmp_path / "t.csv").groupby("policy")["decode_ms_per_token"].count()
+    assert times["fullkv"] == 0
+    assert times["sparsemm"] > 0
+    figures.figure6(run.efficiency, tmp_path / "f")
+    tables.findings(run.predictions, tmp_path / "n", efficiency=run.efficiency)
+    said = (tmp_path / "n.md").read_text()
+    assert "at 16384 input tokens SparseMM decodes" in said
+    assert "at 32768 input tokens SparseMM decodes" not in said
+
+
+def test_the_profile_has_every_cell_and_says_what_did_not_fit(run: Run, tmp_path: Path) -> None:
+    tables.table_profile(run.profile, tmp_path / "t")
+    numbers = pd.read_csv(tmp_path / "t.csv")
+    assert len(numbers) == 2 * len(run.profile)
+    assert list(numbers["batch"].unique()) == [1, 8]  # batch by batch, then length by length
+    missing = numbers[numbers["status"] != "ok"]
+    assert list(zip(missing["policy"], missing["input_tokens"], missing["batch"])) == [("fullkv", 32768, 8)]
+    assert missing["decode_ms_per_token"].isna().all()
+    shown = (tmp_path / "t.md").read_text()
+    assert "| FullKV | 32768 | 8 | – | out of memory | – |" in shown
+    row = numbers[
+        (numbers.policy == "sparsemm") & (numbers.input_tokens == 2048) & (numbers.batch == 8)
+    ].iloc[0]
+    assert row.tokens_per_s == pytest.approx(8000 / row.decode_ms_per_token)
 
 
 def test_table3_is_the_sweep_and_nothing_else(run: Run, tmp_path: Path) -> None:
@@ -199,7 +231,7 @@ def test_several_models_with_benchmarks_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_a_truncated_file_gives_one_line_and_no_table(name: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, benchmarks=("synth-docvqa",), budgets=(16, 64), samples=10)
-    path = run.predictions[-1]
+    path = (run.profile if name == "table_profile" else run.predictions)[-1]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError) as error:
         MAKERS[name](run, tmp_path / "out" / name)

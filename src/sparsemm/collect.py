@@ -80,6 +80,12 @@ def read_efficiency(paths: Paths) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def read_profile(paths: Paths) -> pd.DataFrame:
+    """Rows of .../<model>/<policy>-<tokens>.parquet of kind profile, with the column model added."""
+    frames = [read_table(path, "profile").assign(model=path.parent.name) for path in _given(paths, "profile")]
+    return pd.concat(frames, ignore_index=True)
+
+
 def score_matrix(frame: pd.DataFrame, columns: Sequence[str], where: str) -> pd.DataFrame:
     """Scores with one row per sample and one column per cell (a tuple of the values of `columns`).
 

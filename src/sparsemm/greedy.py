@@ -1,15 +1,51 @@
-"""GreedyLoop: decode without the host in it. The step reads and writes static tensors; on CUDA it is one graph."""
+"""Generation by hand: `prefill` into a packed cache, then `GreedyLoop`, which decodes without the host in it.
+
+The loop's step reads and writes static tensors; on CUDA it is one graph.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from sparsemm.cache import RaggedCache
+from sparsemm.cache import Chooser, RaggedCache
+from sparsemm.chunking import chunked
+from sparsemm.compress import chooser
+from sparsemm.families import family_of
 from sparsemm.fusing import fused
 from sparsemm.graphs import GraphStep
+from sparsemm.models import shape
+from sparsemm.policies import Policy
+
+
+@torch.no_grad()
+def prefill(
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    policy: Policy,
+    reserve: int,
+    *,
+    choosers: Sequence[Chooser] | None = None,
+    storage: str = "auto",
+) -> tuple[RaggedCache, torch.Tensor, torch.Tensor]:
+    """Run an unpadded prompt into a packed cache with room for `reserve` tokens.
+
+    Returns the cache, its first new token, int64 [1, 1], and the `position_ids` of that. Only inside
+    `switched(model)`. choosers: in place of the policy's own, one a layer; storage: see `RaggedLayer`.
+    """
+    layers = shape(model).num_layers
+    choosers = choosers or [chooser(policy, layer, layers) for layer in range(layers)]
+    cache = RaggedCache(layers, choosers, reserve=reserve, storage=storage)
+    family = family_of(model)
+    whole = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
+    positions, following = family.prefill_positions(model, whole)
+    rest = {name: value for name, value in inputs.items() if name != "attention_mask"}
+    with chunked(model):
+        out = model(**rest, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache, out.logits[:, -1:].argmax(-1), family.decode_positions(following)
 
 
 class GreedyLoop:

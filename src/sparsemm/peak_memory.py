@@ -15,16 +15,17 @@ _PERIOD_S = 0.005
 
 
 class PeakMemory:
-    """Context manager; ``bytes`` holds the peak once it was left.
+    """Context manager; ``bytes`` holds the peak once it was left, ``reserved`` what torch's allocator had put aside.
 
     CUDA: bytes that torch allocated on the device. CPU: resident bytes of the whole process, libraries and model
     included, by the kernel's high-water mark, which is reset on entry; where it cannot be reset, resident bytes are
-    sampled every 5 ms; where there is no /proc, it is the process's peak since its start.
+    sampled every 5 ms; where there is no /proc, it is the process's peak since its start. ``reserved`` is 0 there.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.bytes = 0
+        self.reserved = 0
         self._read: Callable[[], int] = _lifetime_peak
         self._sampler: threading.Thread | None = None
         self._stop = threading.Event()
@@ -32,6 +33,7 @@ class PeakMemory:
     def __enter__(self) -> PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
             self._read = lambda: int(torch.cuda.max_memory_allocated(self.device))
         elif _reset_high_water():
@@ -50,6 +52,7 @@ class PeakMemory:
             self._sampler.join()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+            self.reserved = int(torch.cuda.max_memory_reserved(self.device))
         self.bytes = self._read()
 
     def _sample(self) -> None:

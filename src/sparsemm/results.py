@@ -31,6 +31,32 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 _STRINGS = pa.list_(pa.string())
 _ROWS = pa.list_(pa.list_(pa.float64()))
 
+# What is measured of a profile's cell: whole numbers, then others.
+_COUNTED = (
+    "rows",
+    "peak_bytes",
+    "peak_reserved_bytes",
+    "cache_bytes",
+    "reserved_cache_bytes",
+    "weight_bytes",
+    "moved_bytes",
+)
+_TIMED = (
+    "prefill_s",
+    "first_token_s",
+    "selection_s",
+    "decode_ms_per_token",
+    "decode_ms_least",
+    "decode_ms_most",
+    "tokens_per_s",
+    "kept_tokens",
+    "achieved_gb_s",
+    "copy_gb_s",
+    "times_floor",
+)
+# A cell that ran out of memory has a row too.
+_MAY_BE_EMPTY = {"profile": {*_COUNTED, *_TIMED}}
+
 SCHEMAS: dict[str, pa.Schema] = {
     "probe": _schema(id=pa.string(), image=pa.binary(), words=_STRINGS, boxes=_ROWS),
     "scores": _schema(
@@ -86,6 +112,18 @@ SCHEMAS: dict[str, pa.Schema] = {
         cache_bytes=pa.int64(),
         device=pa.string(),
     ),
+    "profile": _schema(
+        policy=pa.string(),
+        budget=pa.int64(),
+        input_tokens=pa.int64(),
+        batch=pa.string(),
+        status=pa.string(),
+        weights=pa.string(),
+        dtype=pa.string(),
+        device=pa.string(),
+        **{name: pa.int64() for name in _COUNTED},
+        **{name: pa.float64() for name in _TIMED},
+    ),
     "attention_maps": _schema(
         panel=pa.int32(),
         layer=pa.int32(),
@@ -106,6 +144,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "predictions": ("sample_id", "policy", "budget"),
     "masks": ("sample_id", "kind", "fraction", "seed"),
     "efficiency": ("policy", "budget", "input_tokens", "repeat"),
+    "profile": ("policy", "budget", "input_tokens", "batch"),
     "attention_maps": ("panel", "layer", "head"),
 }
 
@@ -151,7 +190,7 @@ def read_table(
                 f"{path}: column {field.name} is {table.schema.field(field.name).type}, not {field.type}; "
                 f"make the {kind} file again"
             )
-        _check_values(table[field.name], field, path)
+        _check_values(table[field.name], field, kind, path)
     scalars = [field.name for field in wanted if not pa.types.is_list(field.type)]
     frame: pd.DataFrame = table.select(scalars).to_pandas()
     for field in wanted:
@@ -193,12 +232,14 @@ def _cast(frame: pd.DataFrame | pa.Table, kind: str, path: str | Path) -> pa.Tab
         except (pa.ArrowException, TypeError, ValueError) as error:
             fault = f"does not hold {field.type} ({_first_line(error)})"
             raise InputError(f"{path}: column {field.name} {fault}; give values of that type") from error
-        _check_values(column, field, path)
+        _check_values(column, field, kind, path)
         columns.append(column)
     return pa.table(columns, schema=schema)
 
 
-def _check_values(column: pa.ChunkedArray, field: pa.Field, path: str | Path) -> None:
+def _check_values(column: pa.ChunkedArray, field: pa.Field, kind: str, path: str | Path) -> None:
+    if field.name in _MAY_BE_EMPTY.get(kind, ()):
+        return
     empty = column.null_count
     if pa.types.is_floating(field.type):
         empty += pc.sum(pc.is_nan(column)).as_py() or 0

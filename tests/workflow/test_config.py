@@ -83,6 +83,9 @@ FAULTS: list[tuple[str, Change]] = [
     ("budgets.8 is 8, not above window 8", lambda c: c.update(budgets=[8, 16])),
     ("ablations.rho.budget is 4, not above window 8", lambda c: c["ablations"]["rho"].update(budget=4)),
     ("efficiency.budget is 32, not above efficiency.window 32", lambda c: c["efficiency"].update(budget=32)),
+    ("efficiency.batches has 'most'; give", lambda c: c["efficiency"].update(batches=[1, "most"])),
+    (", which figure 6 and table 2 show; add it", lambda c: c["efficiency"].update(batches=[8])),
+    ("efficiency.batches.1: 0 is less than", lambda c: c["efficiency"].update(batches=[1, 0])),
     ("efficiency.tokens is 100, not above efficiency.budget", lambda c: c["efficiency"].update(tokens=[100])),
     (
         "masking.benchmarks names 'docvqa', which is not under",

@@ -45,6 +45,8 @@ def test_every_result_is_there(finished: Path) -> None:
         "attention_maps/mini.parquet",
         "efficiency/mini/fullkv-512.parquet",
         "efficiency/mini/sparsemm-512.parquet",
+        "profile/mini/sparsemm-512.parquet",
+        "paper/table_profile.md",
         "paper/figure4.png",
         "paper/findings.md",
         "paper/table3.csv",

@@ -148,14 +148,16 @@ EFFICIENCY = [
     for policy in config["efficiency"]["policies"]
     for tokens in config["efficiency"]["tokens"]
 ]
-TABLE_NAMES = ["findings", "table1", "table2", "table3", "table4", "table5", "table_audit", "comparison"]
+PROFILE = [path.replace("/efficiency/", "/profile/", 1) for path in EFFICIENCY]
+TABLE_NAMES = ["findings", "table1", "table2", "table3", "table4", "table5", "table_audit", "table_profile"]
+TABLE_NAMES.append("comparison")
 FIGURE_NAMES = ["figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit"]
 TABLE_CSV = [f"{OUT}/paper/{name}.csv" for name in TABLE_NAMES]
 FIGURE_PNG = [f"{OUT}/paper/{name}.png" for name in FIGURE_NAMES]
 TABLES = [f"{OUT}/paper/{name}.{kind}" for name in TABLE_NAMES for kind in ("csv", "md", "tex")]
 FIGURES = [f"{OUT}/paper/{name}.{kind}" for name in FIGURE_NAMES for kind in ("pdf", "png")]
 PAPER = [*TABLES, *FIGURES, f"{OUT}/paper/report.html"]
-RESULTS = [*SCORES, *SAMPLES, *KEEP, *PREDICTIONS, *MASKS, *ATTENTION_MAPS, *EFFICIENCY]
+RESULTS = [*SCORES, *SAMPLES, *KEEP, *PREDICTIONS, *MASKS, *ATTENTION_MAPS, *EFFICIENCY, *PROFILE]
 
 
 def cached_only():

@@ -1,4 +1,4 @@
-# Decode latency and peak memory, one process a cell; the cells of one prompt length share a job and its imports.
+# Decode latency and peak memory, one process a policy, length and batch; the cells of one prompt length share a job and its imports.
 
 
 rule profile_length:
@@ -6,8 +6,12 @@ rule profile_length:
         scores=f"{OUT}/scores/{{model}}.parquet",
         model=model_files,
     output:
-        [
+        efficiency=[
             f"{OUT}/efficiency/{{model}}/{policy}-{{tokens}}.parquet"
+            for policy in config["efficiency"]["policies"]
+        ],
+        profile=[
+            f"{OUT}/profile/{{model}}/{policy}-{{tokens}}.parquet"
             for policy in config["efficiency"]["policies"]
         ],
     log:
@@ -25,6 +29,6 @@ rule profile_length:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),
-        code=code_digest("apart.py", "efficiency.py", "models.py", "policies/__init__.py"),
+        code=code_digest("apart.py", "efficiency/__init__.py", "models.py", "policies/__init__.py"),
     script:
         "../scripts/profile_length.py"

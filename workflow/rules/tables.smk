@@ -106,6 +106,22 @@ use rule table1 as table_audit with:
         code=code_digest("tables/ablations.py"),
 
 
+use rule table1 as table_profile with:
+    input:
+        profile=PROFILE,
+    output:
+        csv=report(f"{OUT}/paper/table_profile.csv", caption="../report/table_profile.rst", category="Tables"),
+        md=f"{OUT}/paper/table_profile.md",
+        tex=f"{OUT}/paper/table_profile.tex",
+    log:
+        f"{OUT}/logs/paper/table_profile.log",
+    benchmark:
+        f"{OUT}/benchmarks/paper/table_profile.tsv"
+    params:
+        options={},
+        code=code_digest("tables/profile.py"),
+
+
 use rule table1 as comparison with:
     input:
         predictions=PREDICTIONS,

@@ -11,7 +11,7 @@ with job(snakemake, measured=True) as run:
     import pandas as pd
 
     from sparsemm.apart import call_apart
-    from sparsemm.efficiency import profile_cell
+    from sparsemm.efficiency import Profile, profile_cell
     from sparsemm.models import load_model, shape
     from sparsemm.policies import make_policy
     from sparsemm.results import provenance, write_table
@@ -21,7 +21,7 @@ with job(snakemake, measured=True) as run:
     name, asked = snakemake.wildcards.model, settings["efficiency"]
     tokens = int(snakemake.wildcards.tokens)
 
-    def cell(label: str) -> tuple[pd.DataFrame, dict]:
+    def cell(label: str, batch: int | str) -> tuple[Profile, dict]:
         """One cell's rows and provenance; everything that belongs to a model is loaded in here."""
         scores = HeadScores.load(snakemake.input.scores)
         loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
@@ -37,7 +37,9 @@ with job(snakemake, measured=True) as run:
             **options,
         )
         counts = {key: asked[key] for key in ("new_tokens", "repeats", "warmup")}
-        frame = profile_cell(loaded, policy, tokens, label=label, seed=settings["seed"], **counts)
+        found = profile_cell(
+            loaded, policy, tokens, batch=batch, label=label, seed=settings["seed"], **counts
+        )
         metadata = provenance(
             {**settings, "model": model},
             model=name,
@@ -48,8 +50,15 @@ with job(snakemake, measured=True) as run:
             device=run.device,
             threads=run.threads,
         )
-        return frame, metadata
+        return found, metadata
 
-    for label, path in zip(asked["policies"], snakemake.output, strict=True):
-        frame, metadata = call_apart(lambda label=label: cell(label), f"{label} at {tokens} tokens")
-        write_table(path, frame, "efficiency", metadata)
+    out = snakemake.output
+    for label, repeats, profile in zip(asked["policies"], out.efficiency, out.profile, strict=True):
+        summaries = []
+        for batch in asked["batches"]:
+            what = f"{label} at {tokens} tokens, batch {batch}"
+            found, metadata = call_apart(lambda label=label, batch=batch: cell(label, batch), what)
+            if batch == 1:
+                write_table(repeats, found.repeats, "efficiency", metadata)
+            summaries.append(found.summary)
+        write_table(profile, pd.concat(summaries, ignore_index=True), "profile", metadata)

@@ -32,7 +32,7 @@ def figure6(efficiency: Paths, stem: str | Path) -> None:
             if quantity == "decode latency":
                 _panel(panel, rows, rows["decode_ms_per_token"], "ms per token")
             elif quantity == "peak memory":
-                gpu = rows["device"].str.startswith("cuda").all()
+                gpu = (rows["device"] != "cpu").all()  # else it is the name of a GPU
                 _panel(
                     panel, rows, rows["peak_bytes"] / _GIB, "GiB allocated" if gpu else "GiB, whole process"
                 )

@@ -4,5 +4,16 @@ from sparsemm.tables.ablations import table3, table4, table_audit
 from sparsemm.tables.accuracy import table1, table2, table5
 from sparsemm.tables.comparison import comparison
 from sparsemm.tables.findings import findings
+from sparsemm.tables.profile import table_profile
 
-__all__ = ["comparison", "findings", "table1", "table2", "table3", "table4", "table5", "table_audit"]
+__all__ = [
+    "comparison",
+    "findings",
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table_audit",
+    "table_profile",
+]

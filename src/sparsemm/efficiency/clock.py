@@ -1,0 +1,57 @@
+"""Seconds on a device's own clock: CUDA events, for which the host does not wait, or the host's clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+
+
+class Stopwatch:
+    """Adds up the seconds that the device spends inside `with watch:` blocks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._device = device
+        self._spans: list[tuple[Any, Any]] = []
+        self._begin: Any = None
+
+    def __enter__(self) -> Stopwatch:
+        self._begin = self._mark()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spans.append((self._begin, self._mark()))
+
+    def seconds(self) -> float:
+        """The sum so far; waits until the device has done it."""
+        if not self._cuda:
+            return float(sum(end - begin for begin, end in self._spans))
+        synchronize(self._device)
+        return float(sum(begin.elapsed_time(end) for begin, end in self._spans)) / 1000
+
+    def _mark(self) -> Any:
+        if not self._cuda:
+            return time.perf_counter()
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+
+def timed(device: torch.device, work: Callable[[], object]) -> float:
+    """Seconds of `work` alone: the device has nothing else to do when it begins."""
+    synchronize(device)
+    with Stopwatch(device) as watch:
+        work()
+    return watch.seconds()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
