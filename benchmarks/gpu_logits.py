@@ -27,7 +27,7 @@ def compare_logits(name: str, tokens: int, settings: Any) -> dict[str, Any]:
     model: Any = build_model(
         name, torch.device(settings.device), getattr(torch, settings.dtype), tiny=settings.tiny
     )
-    prompt = build_prompt(model, tokens)[0]
+    prompt = {key: tensor.to(model.device) for key, tensor in build_prompt(model, tokens)[0].items()}
     kinds = {"triton": "triton", "torch": "torch"}
     found = {
         label: _logits(model, prompt, kind)

@@ -106,12 +106,11 @@ def _qwen(tiny: bool) -> Qwen2VLConfig:
 
 
 def build_prompt(model: PreTrainedModel, tokens: int) -> tuple[dict[str, torch.Tensor], int]:
-    """Model inputs of exactly `tokens` tokens, one row, as many random images as fit; and how many are image tokens.
+    """Inputs of exactly `tokens` tokens, one row, on the host: as many random images as fit; and their tokens.
 
     LLaVA-NeXT: images of 1 x 2 tiles (7B: 336 x 672 pixels, 1752 tokens). Qwen2-VL: 56 x 56 patches (784 tokens).
     """
     config: Any = model.config
-    device, dtype = model.device, model.dtype
     if config.model_type == "qwen2_vl":
         side = 56 if config.vision_config.depth > 2 else 8
         each, around = side * side // 4, 2
@@ -122,18 +121,19 @@ def build_prompt(model: PreTrainedModel, tokens: int) -> tuple[dict[str, torch.T
     one = [config.image_token_id] * each
     if around:
         one = [config.vision_start_token_id, *one, config.vision_end_token_id]
-    ids = torch.tensor(one * count, device=device)
+    ids = torch.tensor(one * count)
     rest = tokens - len(ids)
     if rest < 1:
         raise SystemExit(f"{tokens} tokens are too few for one image of {each}; ask for more")
-    words = torch.arange(rest, device=device) % 40 + 10
+    words = torch.arange(rest) % 40 + 10
     inputs = {"input_ids": torch.cat([ids, words])[None]}
     if around:
-        inputs["pixel_values"] = torch.randn(count * side * side, 3 * 2 * 14 * 14, device=device, dtype=dtype)
-        inputs["image_grid_thw"] = torch.tensor([[1, side, side]] * count, device=device)
+        inputs["pixel_values"] = torch.randn(count * side * side, 3 * 2 * 14 * 14)
+        inputs["image_grid_thw"] = torch.tensor([[1, side, side]] * count)
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == config.image_token_id).long()
     else:
         tile = config.vision_config.image_size
-        inputs["pixel_values"] = torch.randn(count, 3, 3, tile, tile, device=device, dtype=dtype)
-        inputs["image_sizes"] = torch.tensor([[tile, 2 * tile]] * count, device=device)
+        inputs["pixel_values"] = torch.randn(count, 3, 3, tile, tile)
+        inputs["image_sizes"] = torch.tensor([[tile, 2 * tile]] * count)
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     return inputs, count * each

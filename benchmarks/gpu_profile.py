@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from typing import Any
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 import torch
-from gpu_cell import Cell, Settings, measure, measure_bandwidth
+from gpu_cell import Cell, Settings, cell_row, measure_cell
 from gpu_logits import compare_logits
 from gpu_models import MODELS
 from gpu_report import read_cells, write_report
 
 from sparsemm.apart import call_apart
+from sparsemm.efficiency.floor import copy_bandwidth
 from sparsemm.errors import InputError
 from sparsemm.kernels.store import has_triton
 
@@ -72,29 +74,32 @@ def run(arguments: argparse.Namespace) -> None:
     if device == "cpu" and not arguments.tiny:
         raise SystemExit("no GPU: the 7B shapes need one; --tiny runs the same code on a CPU")
     dtype = "float32" if device == "cpu" else "bfloat16"
-    settings = Settings(device, dtype, tiny=arguments.tiny, scores=arguments.scores, triton=_triton(device))
+    name = _ask("name") if device != "cpu" else "cpu"
+    settings = Settings(
+        device, name, dtype, tiny=arguments.tiny, scores=arguments.scores, triton=_triton(device)
+    )
     if arguments.tiny:
         settings = dataclasses.replace(settings, budget=24, steps=6, repeats=2)
-    bandwidth = call_apart(lambda: measure_bandwidth(settings), "copy bandwidth")
-    settings = dataclasses.replace(settings, bandwidth=bandwidth)
-    _write(out / "environment.json", _environment(device, bandwidth))
+    bandwidth = call_apart(lambda: copy_bandwidth(torch.device(device)), "copy bandwidth")
+    _write(out / "environment.json", _environment(name, bandwidth))
     logits, longest = out / "logits.json", 0.0
     if not logits.exists():
         tokens = TINY_LENGTHS[0] if arguments.tiny else LENGTHS[0]
-        _write(logits, _apart(lambda: compare_logits(MODELS[0], tokens, settings), "logits"))
-    measured = {(row["model"], row["policy"], row["tokens"], row["batch"]) for row in read_cells(out)}
-    todo = [cell for cell in cells(arguments.tiny) if dataclasses.astuple(cell) not in measured]
+        found = _apart(lambda: compare_logits(MODELS[0], tokens, settings), "logits")
+        _write(logits, {"failed": found} if isinstance(found, str) else found)
+    measured = {(row["model"], row["policy"], row["input_tokens"], row["batch"]) for row in read_cells(out)}
+    todo = [cell for cell in cells(arguments.tiny) if cell.key not in measured]
     todo = todo[: arguments.cells or len(todo)]
     for index, cell in enumerate(todo):
         if time.monotonic() - began + 1.5 * longest > budget:
             print(f"{len(todo) - index} cells left for another run of the same command", flush=True)
             break
         started = time.monotonic()
-        row = _apart(lambda cell=cell: measure(cell, settings), cell.name)
-        row = {"model": cell.model, "policy": cell.policy, "tokens": cell.tokens, "batch": cell.batch} | row
+        row = _apart(lambda cell=cell: measure_cell(cell, settings), cell.name)
+        row = cell_row(cell, settings, f"failed: {row}") if isinstance(row, str) else row
         longest = max(longest, time.monotonic() - started)
         with (out / "cells.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row, default=str) + "\n")
+            stream.write(json.dumps(row) + "\n")
         latency = row.get("decode_ms_per_token")
         print(
             f"{cell.name}: {row['status']}{'' if latency is None else f', {latency:.3f} ms a token'}",
@@ -103,27 +108,27 @@ def run(arguments: argparse.Namespace) -> None:
     write_report(out)
 
 
-def _apart(work: Any, what: str) -> dict[str, Any]:
-    """The result of a process of its own; a failure is written down and does not stop the others."""
+def _apart(work: Callable[[], dict[str, Any]], what: str) -> dict[str, Any] | str:
+    """The result of a process of its own, or why there is none: a failure does not stop the others."""
     try:
         return call_apart(work, what)
     except (InputError, RuntimeError) as error:
-        return {"status": f"failed: {error}"}
+        return str(error)
 
 
 def _triton(device: str) -> bool:
     return has_triton() and (device != "cpu" or os.environ.get("TRITON_INTERPRET") == "1")
 
 
-def _environment(device: str, bandwidth: float) -> dict[str, Any]:
+def _environment(device_name: str, bandwidth: float) -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version(), "copy_bandwidth_gb_s": bandwidth / 1e9}
-    for package in ("torch", "triton", "transformers", "flash-attn", "sparsemm"):
+    for package in ("torch", "triton", "transformers", "flash-attn", "flashinfer-python", "sparsemm"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    found |= {"cuda": torch.version.cuda, "device": _ask("name") if device != "cpu" else "cpu"}
-    found["driver"] = _ask("driver_version") if device != "cpu" else None
+    found |= {"cuda": torch.version.cuda, "device": device_name}
+    found["driver"] = _ask("driver_version") if device_name != "cpu" else None
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     found["revision"] = (
         subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,12 +18,15 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu_cell  # noqa: E402
 import gpu_models  # noqa: E402
 import gpu_profile  # noqa: E402
+import gpu_report  # noqa: E402
 from gpu_kernels import kernel_rows  # noqa: E402
 from gpu_logits import compare_logits  # noqa: E402
 
 from sparsemm.cache import RaggedCache  # noqa: E402
+from sparsemm.collect import read_efficiency, read_profile  # noqa: E402
+from sparsemm.results import read_metadata  # noqa: E402
 
-SETTINGS = gpu_cell.Settings("cpu", "float32", tiny=True, budget=24, steps=2, repeats=2, bandwidth=1e10)
+SETTINGS = gpu_cell.Settings("cpu", "cpu", "float32", tiny=True, budget=24, steps=2, repeats=2)
 interpreted = pytest.mark.skipif(
     not gpu_profile.has_triton() or os.environ.get("TRITON_INTERPRET") != "1",
     reason="triton is not installed or a GPU is there: pip install 'sparsemm[dev]'",
@@ -30,13 +34,16 @@ interpreted = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
-def test_every_model_and_batch_gives_a_row(name: str) -> None:
+def test_every_model_and_batch_gives_a_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsemm.efficiency.floor.MOST_ROWS", 4)
     rows = [
-        gpu_cell.measure(gpu_cell.Cell(name, policy, 160, batch), SETTINGS)
+        gpu_cell.measure_cell(gpu_cell.Cell(name, policy, 160, batch), SETTINGS)
         for policy, batch in (("fullkv", 1), ("sparsemm", 0))
     ]
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert [row["rows"] for row in rows] == [1, 4]
+    assert [row["batch"] for row in rows] == ["1", "largest"]
+    assert [len(row["repeats"]) for row in rows] == [2, 2]
     assert all(row["graph_equals_eager"] for row in rows)
     assert rows[0]["kept_tokens"] == 160
     assert 8 < rows[1]["kept_tokens"] <= 24
@@ -83,7 +90,7 @@ def test_out_of_memory_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
 
     monkeypatch.setattr(gpu_cell, "build_model", full)
-    row = gpu_cell.measure(gpu_cell.Cell("qwen2-vl-7b", "fullkv", 160), SETTINGS)
+    row = gpu_cell.measure_cell(gpu_cell.Cell("qwen2-vl-7b", "fullkv", 160), SETTINGS)
     assert row["status"] == "out of memory"
     assert row["error"] == "CUDA out of memory."
 
@@ -104,18 +111,28 @@ def test_the_command_end_to_end_and_again(tmp_path: Path) -> None:
     for _ in range(2):
         subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     rows = gpu_profile.read_cells(tmp_path)
-    assert (
-        len({(row["policy"], row["tokens"], row["batch"]) for row in rows}) == len(rows) == 4
-    )  # the second went on
+    # The second run went on where the first ended.
+    assert len({(row["policy"], row["input_tokens"], row["batch"]) for row in rows}) == len(rows) == 4
     names = {path.name for path in tmp_path.iterdir()}
-    assert names >= {
-        "profile.csv",
-        "profile.parquet",
-        "promises.csv",
-        "profile.png",
-        "environment.json",
-        "logits.json",
-    }
+    tables = {"profile.csv", "profile.md", "profile.png", "promises.csv"}
+    assert names == tables | {"cells.jsonl", "environment.json", "logits.json"}
     row = next(row for row in rows if row["policy"] == "sparsemm")
     assert row["weights"] == "random"
     assert row["head_scores"].startswith("synthetic")
+
+
+def test_a_profile_becomes_result_files_of_the_workflow(tmp_path: Path) -> None:
+    cells = [gpu_cell.Cell(gpu_models.MODELS[0], "snapkv", 160, batch) for batch in (1, 2)]
+    cells.append(gpu_cell.Cell(gpu_models.MODELS[0], "fullkv", 160, 8))
+    rows = [gpu_cell.measure_cell(cell, SETTINGS) for cell in cells[:2]]
+    rows.append(gpu_cell.cell_row(cells[2], SETTINGS, "failed: for a reason"))
+    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "environment.json").write_text(json.dumps({"weights": "random"}))
+    efficiency, profile = gpu_report.write_results(tmp_path, tmp_path / "run")
+    repeats = read_efficiency(efficiency)
+    assert list(repeats.repeat) == [0, 1]
+    found = read_profile(profile)
+    assert list(zip(found.policy, found.batch)) == [("snapkv", "1"), ("snapkv", "2"), ("fullkv", "8")]
+    assert found.status[2] == "failed: for a reason"
+    assert found.decode_ms_per_token[0] == pytest.approx(repeats.decode_ms_per_token.median())
+    assert read_metadata(profile[0])["weights"] == "random"

@@ -69,25 +69,23 @@ def profile_cell(
             warm_inputs=one_page(loaded, seed),
         )
     except torch.OutOfMemoryError:
-        return as_profile(None, where, about)
+        return as_profile("out of memory", where, about)
     return as_profile(measured, where, about)
 
 
-def as_profile(measured: Measured | None, where: Mapping[str, Any], about: Mapping[str, Any]) -> Profile:
-    """The rows of one cell; without a measurement, of one that ran out of memory.
+def as_profile(measured: Measured | str, where: Mapping[str, Any], about: Mapping[str, Any]) -> Profile:
+    """The rows of one cell; in place of a measurement, the reason why there is none.
 
     where: policy, budget, input_tokens. about: batch, dtype, weights, device.
     """
-    status = {"status": "out of memory" if measured is None else "ok"}
-    columns = SCHEMAS["profile"].names
-    summary = {**where, **about, **status, **({} if measured is None else measured.summary)}
-    rows = (
-        []
-        if measured is None
-        else [_repeat(measured, repeat, where, about) for repeat in range(len(measured.repeats))]
-    )
+    if isinstance(measured, str):
+        rows, found = [], {"status": measured}
+    else:
+        rows = [_repeat(measured, repeat, where, about) for repeat in range(len(measured.repeats))]
+        found = {"status": "ok", **measured.summary}
     return Profile(
-        pd.DataFrame(rows, columns=SCHEMAS["efficiency"].names), pd.DataFrame([summary], columns=columns)
+        pd.DataFrame(rows, columns=SCHEMAS["efficiency"].names),
+        pd.DataFrame([{**where, **about, **found}], columns=SCHEMAS["profile"].names),
     )
 
 
