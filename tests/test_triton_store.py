@@ -103,3 +103,22 @@ def test_it_is_asked_for_by_name_and_taken_on_a_gpu():
     assert type(make_store(lengths, 1, like)).__name__ == "FlatStore"
     if torch.cuda.is_available():
         assert type(make_store(lengths.cuda(), 1, like.cuda())).__name__ == "TritonStore"
+
+
+def test_full_keys_are_taken_in_blocks(monkeypatch):
+    """Whatever the block, each (row, KV head) gets its own tokens in order, and only a block is copied at once."""
+    from sparsemm.kernels import triton_store
+
+    generator = torch.Generator().manual_seed(0)
+    key, value = torch.randn(2, 2, 3, 40, WIDTH, generator=generator).to(DEVICE)
+    kept = (torch.rand(2, 3, 40, generator=generator) < 0.4).to(DEVICE)
+    at = kept.nonzero(as_tuple=True)
+    flat, whole = FlatStore(kept.sum(-1), 2, key), triton_store.TritonStore(kept.sum(-1), 2, key)
+    for store in (flat, whole):
+        store.take(key, value, at)
+    for tokens in (1, 7, len(at[0])):
+        monkeypatch.setattr(triton_store, "_COPIED_BYTES", tokens * WIDTH * key.element_size())
+        store = triton_store.TritonStore(kept.sum(-1), 2, key)
+        store.take(key, value, at)
+        step([flat, store])
+        flat.grown = 0

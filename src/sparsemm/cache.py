@@ -135,8 +135,7 @@ class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.kept = kept.sum(-1)
         self.store = make_store(self.kept, self.reserve, key, kind=self.storage)
         row, head, token = kept.nonzero(as_tuple=True)  # sequence by sequence, tokens in order
-        sample = source[row]
-        self.store.fill(key[sample, head, token], value[sample, head, token])
+        self.store.take(key, value, (source[row], head, token))
         self.is_initialized = True
 
     def combine(self, parts: Sequence[tuple[RaggedLayer, torch.Tensor | None]], reserve: int) -> RaggedLayer:

@@ -15,6 +15,7 @@ import torch
 from sparsemm.kernels.buckets import Bucket, plan
 from sparsemm.kernels.quantised import BLOCK, Codes, empty_codes, numbers_of, quantise
 from sparsemm.kernels.storage import FlatStore, slots_of
+from sparsemm.kernels.store import Places
 
 _SCALE_BYTES = 4  # float16 step and low
 _CHANNELS, _TOKENS = 1, 2  # the dimension of [N, D, BLOCK] that a step is shared over
@@ -78,6 +79,10 @@ class QuantisedStore:
             scratch[at] = source
             blocks = scratch.view(-1, BLOCK, self.width).transpose(1, 2)
             setattr(self, name, quantise(blocks, held.view(-1, BLOCK), self.bits, dim))
+
+    def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
+        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D]."""
+        self.fill(key[at], value[at])
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
         """Write new tokens [R, Hkv, q, D] in place, in full precision; InputError as FlatStore.append."""

@@ -15,6 +15,7 @@ import torch
 
 from sparsemm.errors import InputError
 from sparsemm.kernels.buckets import Bucket, plan
+from sparsemm.kernels.store import Places
 from sparsemm.kernels.torch_decode import attend, mask_view, token_view
 
 
@@ -81,6 +82,10 @@ class FlatStore:
                 )
         for bucket in self.buckets:
             mask_view(self.bias, bucket, bucket.length, self.reserve).zero_()
+
+    def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
+        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D]."""
+        self.fill(key[at], value[at])
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
         """Write new tokens [R, Hkv, q, D] in place; pads (valid bool [R, q] False) are masked.

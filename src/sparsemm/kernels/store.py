@@ -10,6 +10,9 @@ import torch
 
 from sparsemm.errors import InputError
 
+# Sample, KV head and token of every kept token, int64 [N] each, sequence after sequence, row-major.
+Places = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
 
 class Store(Protocol):
     """Keys and values of one layer, a run of tokens per (row, KV head); new tokens are written in place.
@@ -40,6 +43,10 @@ class Store(Protocol):
 
     def fill(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write the first tokens of all sequences [sum(lengths), D], sequence after sequence, row-major."""
+        ...
+
+    def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
+        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D]."""
         ...
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:

@@ -13,7 +13,10 @@ import torch
 
 from sparsemm.errors import InputError
 from sparsemm.kernels.storage import slots_of
+from sparsemm.kernels.store import Places
 from sparsemm.kernels.triton_decode import decode, work_list
+
+_COPIED_BYTES = 1 << 26  # gathered at once on the way into the storage
 
 Fresh = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
@@ -71,6 +74,19 @@ class TritonStore:
         at = slots_of(self.starts, self.initial.long())
         self.keys[at] = keys
         self.values[at] = values
+
+    def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
+        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D], in blocks of _COPIED_BYTES.
+
+        A whole prompt's keys and values of one layer, copied at once, would stand in every peak of a full cache.
+        """
+        slots = slots_of(self.starts, self.initial.long())
+        block = max(1, _COPIED_BYTES // (self.width * self.keys.element_size()))
+        for begin in range(0, len(slots), block):
+            part = slice(begin, begin + block)
+            source = (at[0][part], at[1][part], at[2][part])
+            self.keys[slots[part]] = key[source]
+            self.values[slots[part]] = value[source]
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
         """Take new tokens [R, Hkv, q, D], of which pads (valid bool [R, q] False) are not kept.
