@@ -1,0 +1,289 @@
+"""A pretend CUDA device on a CPU-only torch: tensors that say they are on cuda:0 and keep to the rules of that device.
+
+`CudaTensor` wraps a CPU tensor. To torch's C++ it is on "meta", which needs no driver; to Python it is on cuda:0.
+Modes turn "cuda" into "meta" where a program asks for a device, and run every operation on the wrapped tensors, but
+not before they have checked what a GPU would: one device, no questions of the host while a graph is captured.
+`torch.empty` holds NaN, memory is counted, and the stand-ins for torch.cuda are in pretend_graph.py.
+
+It says nothing about speed, about streams (all is in order here), or about what a kernel does inside itself.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+CPU, META, CUDA = torch.device("cpu"), torch.device("meta"), torch.device("cuda:0")
+aten = torch.ops.aten
+# What makes the host wait for a value on a GPU, whatever its arguments are.
+_ASKS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
+_ASKS |= {"equal", "bincount", "argwhere"}
+_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "dot"}  # CUDA has none for integers
+_INDEXED = {"index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_"}
+_HOST_MADE = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+
+
+@dataclass
+class Device:
+    """What the device has counted. `capture` is the graph that is being captured."""
+
+    allocated: int = 0
+    peak: int = 0
+    largest: int = 0  # elements of the largest tensor made since the reset
+    syncs: list[str] = field(default_factory=list)  # what the host waited for
+    launches: int = 0  # of Triton kernels
+    capture: Any = None
+    blocks: weakref.WeakValueDictionary[int, Block] = field(default_factory=weakref.WeakValueDictionary)
+
+    def reset(self) -> None:
+        self.peak, self.largest = self.allocated, 0
+        self.syncs.clear()
+
+    def host(self, what: str) -> None:
+        """The host waits for the device, or hands it pageable memory: not while a graph is captured."""
+        if self.capture is not None:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({what})")
+        self.syncs.append(what)
+
+
+device = Device()
+
+
+class Block:
+    """One allocation: alive as long as a CudaTensor over it is."""
+
+    def __init__(self, inner: torch.Tensor) -> None:
+        self.bytes = torch.empty(0, dtype=torch.uint8).set_(inner.untyped_storage())
+        self.size = len(self.bytes)
+        device.allocated += self.size
+        device.peak = max(device.peak, device.allocated)
+        device.largest = max(device.largest, self.size // inner.element_size())
+        if device.capture is not None:
+            device.capture.made.append(self.bytes)
+
+    def __del__(self) -> None:
+        device.allocated -= self.size
+
+
+def block_of(inner: torch.Tensor) -> Block | None:
+    """The allocation that a wrapped tensor lies in; None for an empty one."""
+    address = inner.untyped_storage().data_ptr()
+    if address == 0:
+        return None
+    block = device.blocks.get(address)
+    if block is None:
+        block = device.blocks[address] = Block(inner)
+    return block
+
+
+class CudaTensor(torch.Tensor):
+    """A CPU tensor, `inner`, that says it is on cuda:0."""
+
+    inner: torch.Tensor
+    block: Block | None
+
+    @staticmethod
+    def __new__(cls, inner: torch.Tensor) -> CudaTensor:
+        assert type(inner) is torch.Tensor, "only a plain tensor can be wrapped"
+        made = torch.Tensor._make_wrapper_subclass(
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=META,
+            requires_grad=False,
+        )
+        made.inner, made.block = inner, block_of(inner)
+        return made
+
+    device = property(lambda self: CUDA)
+    is_cuda = property(lambda self: True)
+    is_meta = property(lambda self: False)
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(function, args, kwargs or {})
+
+    def get_device(self) -> int:
+        return 0
+
+    def tolist(self) -> Any:
+        device.host("tolist")
+        return self.inner.tolist()
+
+    def numpy(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+
+    __array__ = numpy
+
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.inner.untyped_storage()
+
+    def __repr__(self) -> str:
+        return f"CudaTensor({self.inner})"
+
+    __format__ = object.__format__
+
+
+def to_cuda(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the pretend device; what is there already comes back as it is."""
+    if isinstance(tensor, CudaTensor):
+        return tensor
+    device.host("copy from the host")
+    return CudaTensor(tensor.detach().clone())
+
+
+def written(function: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
+    """The tensors that an operation writes to, by its schema."""
+    found = []
+    for place, argument in enumerate(function._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            found += [value] if isinstance(value, torch.Tensor) else list(value or [])
+    return found
+
+
+def check(function: Any, args: Any, kwargs: Any, name: str, ours: list[CudaTensor], plain: list[Any]) -> None:
+    """Raise what CUDA would raise, and note when the host has to wait."""
+    if name == "copy_":
+        if plain:
+            device.host("copy between host and device")
+        return
+    if name in _INDEXED and isinstance(args[0], CudaTensor):
+        indices = [index for index in args[1] if index is not None]
+        if any(not isinstance(index, CudaTensor) for index in indices):
+            device.host("indexes from the host")
+            plain = [tensor for tensor in plain if not any(tensor is index for index in indices)]
+        one = name.startswith("index_put") and args[2].numel() == 1  # becomes masked_fill
+        if any(index.dtype in (torch.bool, torch.uint8) for index in indices) and not one:
+            device.host("index by a mask")
+    numbers = all(tensor.dim() == 0 for tensor in plain) and name not in ("cat", "stack")
+    outs = written(function, args, kwargs)
+    if plain and (not numbers or any(tensor is out for tensor in plain for out in outs)):
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! "
+            f"({function}, {[tuple(tensor.shape) for tensor in plain]} on cpu)"
+        )
+    if name in _ASKS or (name == "repeat_interleave" and kwargs.get("output_size") is None):
+        device.host(name)
+    if name in _PRODUCTS and not (ours[0].is_floating_point() or ours[0].is_complex()):
+        raise RuntimeError(f'"{name}_cuda" not implemented for {ours[0].dtype}')
+
+
+def run(function: Any, args: Any, kwargs: Any) -> Any:
+    """One operation: on the wrapped tensors when any is ours or the result is to be."""
+    flat, spec = tree_flatten((args, dict(kwargs)))
+    ours = [value for value in flat if isinstance(value, CudaTensor)]
+    target = kwargs.get("device")
+    if not ours and target != META:
+        return function(*args, **kwargs)
+    name = function._schema.name.removeprefix("aten::")
+    plain = [value for value in flat if isinstance(value, torch.Tensor) and not isinstance(value, CudaTensor)]
+    if name in ("_to_copy", "_pin_memory"):
+        if plain or target == CPU:
+            device.host("copy between host and device")
+    elif ours:
+        check(function, args, kwargs, name, ours, plain)
+    outer = {id(value.inner): value for value in ours} | {id(value): value for value in plain}
+    inner = [value.inner if isinstance(value, CudaTensor) else value for value in flat]
+    if device.capture is not None:  # what the host has is read now, not at every replay
+        inner = [value.clone() if any(value is p for p in plain) else value for value in inner]
+    own_args, own_kwargs = tree_unflatten(inner, spec)
+    if target is not None:
+        own_kwargs |= {"device": CPU}
+    own_kwargs.pop("pin_memory", None)
+    out = function(*own_args, **own_kwargs)
+    if name.startswith(("empty", "new_empty")) and (target != CPU) and out.untyped_storage().nbytes():
+        torch.empty(0, dtype=torch.uint8).set_(out.untyped_storage()).fill_(255)  # NaN in every float type
+    results, shape = tree_flatten(out)
+    on_host = target is not None and target != META
+
+    def outside(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        known = outer.get(id(value))
+        if known is not None:
+            if known.shape != value.shape or known.stride() != value.stride():
+                raise NotImplementedError(f"{function} changes the shape of its argument in place")
+            return known
+        return value if on_host else CudaTensor(value)
+
+    wrapped = [outside(value) for value in results]
+    if device.capture is not None:
+        reads = [value.block for value in ours if value.block is not None]
+        writes = bool(written(function, own_args, own_kwargs))
+        device.capture.add(lambda: function(*own_args, **own_kwargs), reads, inner, results, writes)
+    return tree_unflatten(wrapped, shape)
+
+
+class Operations(TorchDispatchMode):
+    """Every operation goes through `run`: makers of tensors and copies from the host among them."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(function, args, kwargs or {})
+
+
+class Calls(TorchFunctionMode):
+    """The device "cuda" becomes "meta" in every call, before torch looks for a driver."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if function is torch.device:
+            return function(*args, **kwargs)
+        generator = kwargs.get("generator")
+        ours = any(isinstance(value, CudaTensor) for value in args) or _place(kwargs.get("device")) == META
+        if generator is not None and ours != getattr(generator, "pretend", False):
+            raise RuntimeError("the generator is on another device than what is drawn")
+        if function in _HOST_MADE:
+            return _from_host(function, args, kwargs)
+        if function is torch.Tensor.cuda:
+            function, args = torch.Tensor.to, (args[0], META)
+        return function(*map(_place, args), **{name: _place(value) for name, value in kwargs.items()})
+
+
+def _place(value: Any) -> Any:
+    if isinstance(value, torch.device):
+        return META if value.type == "cuda" else value
+    return META if isinstance(value, str) and value.split(":")[0] == "cuda" else value
+
+
+def _from_host(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """torch.tensor and its kin: made on the CPU, then copied."""
+    target = _place(kwargs.pop("device", None))
+    if function is torch.Tensor.new_tensor:
+        like, *args = args
+        target = like.device if target is None else target
+        kwargs.setdefault("dtype", like.dtype)
+        function = torch.tensor
+    if isinstance(args[0], CudaTensor):
+        moved = args[0] if target is None else args[0].to(_place(target))
+        return moved.to(kwargs["dtype"]) if kwargs.get("dtype") else moved
+    data = tree_map(lambda value: value.item() if isinstance(value, CudaTensor) else value, args[0])
+    made = function(data, *args[1:], **kwargs)
+    return to_cuda(made) if target is not None and _place(torch.device(target)) == META else made
+
+
+def to_pretend(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with its parameters and buffers on the pretend device, in place; shared ones stay shared."""
+    moved: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for name, tensor in module._parameters.items():
+            if tensor is not None:
+                new = moved.setdefault(id(tensor), torch.nn.Parameter(to_cuda(tensor), tensor.requires_grad))
+                module._parameters[name] = new
+        for name, tensor in module._buffers.items():
+            if tensor is not None:
+                module._buffers[name] = moved.setdefault(id(tensor), to_cuda(tensor))
+    return model

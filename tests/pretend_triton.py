@@ -1,0 +1,110 @@
+"""Launches of Triton kernels on the pretend device: in the interpreter, by the rules of a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from pretend_cuda import CudaTensor, device
+
+KERNELS = (("triton_decode", "_split"), ("triton_decode", "_combine"), ("triton_fused", "_rms_norm"))
+KERNELS += (("triton_fused", "_gated_silu"), ("triton_fused", "_rotate"))
+
+
+class Launcher:
+    """In place of a Triton kernel: launches it in the interpreter as a GPU would have it, or raises.
+
+    Tensors must be on the device, no program may reach outside the memory of the arguments, and no two programs of a
+    launch may touch the same address when one of them writes it: their order is not known on a GPU.
+    """
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        from triton.runtime.errors import InterpreterError
+
+        def launch(*args: Any, **options: Any) -> None:
+            ours = [value for value in (*args, *options.values()) if isinstance(value, torch.Tensor)]
+            for tensor in ours:
+                if not isinstance(tensor, CudaTensor):
+                    raise RuntimeError("Pointer argument cannot be accessed from Triton (cpu tensor?)")
+            inner = [value.inner if isinstance(value, CudaTensor) else value for value in args]
+            named = {
+                k: value.inner if isinstance(value, CudaTensor) else value for k, value in options.items()
+            }
+            tensors = [value for value in (*inner, *named.values()) if isinstance(value, torch.Tensor)]
+
+            def again() -> None:
+                device.launches += 1
+                with _disable_current_modes(), torch._C.DisableTorchFunction(), watched(tensors):
+                    try:
+                        self.kernel[grid](*inner, **named)
+                    except InterpreterError as error:
+                        raise error.__cause__ or error from None
+
+            again()
+            if device.capture is not None:
+                reads = [tensor.block for tensor in ours if tensor.block is not None]
+                device.capture.add(again, reads, tensors, [], True)
+
+        return launch
+
+
+@contextlib.contextmanager
+def watched(tensors: list[torch.Tensor]) -> Iterator[None]:
+    """Watch the interpreter's loads and stores during one launch."""
+    from triton.runtime import interpreter
+
+    builder: Any = interpreter.InterpreterBuilder
+    ranges = {(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) for t in tensors}
+    touched: dict[bool, list[np.ndarray]] = {False: [], True: []}  # pairs of program and address
+    load, store = builder.create_masked_load, builder.create_masked_store
+
+    def note(self: Any, pointers: Any, mask: Any, write: bool) -> None:
+        at, on = np.broadcast_arrays(pointers.data, mask.data)
+        at = at[on.astype(bool)].astype(np.uint64).ravel()
+        width = pointers.get_element_ty().primitive_bitwidth // 8
+        inside = np.zeros(at.shape, bool)
+        for first, size in ranges:
+            inside |= (at >= first) & (at + np.uint64(width) <= first + size)
+        if not inside.all():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        x, y, z = self.grid_idx
+        touched[write].append(np.stack([np.full_like(at, (x * 4096 + y) * 4096 + z), at]))
+
+    def watched_load(self: Any, ptrs: Any, mask: Any, *rest: Any) -> Any:
+        note(self, ptrs, mask, False)
+        return load(self, ptrs, mask, *rest)
+
+    def watched_store(self: Any, ptrs: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        note(self, ptrs, mask, True)
+        return store(self, ptrs, value, mask, *rest)
+
+    patched: set[int] = set()
+    patch = interpreter._patch_builtin
+
+    def patch_once(
+        package: Any, *rest: Any
+    ) -> None:  # a third of the interpreter's time goes into doing it again
+        if id(package) not in patched:
+            patched.add(id(package))
+            patch(package, *rest)
+
+    with (
+        mock.patch.multiple(builder, create_masked_load=watched_load, create_masked_store=watched_store),
+        mock.patch.object(interpreter, "_patch_builtin", patch_once),
+    ):
+        yield
+    if touched[True]:
+        pairs = np.unique(np.concatenate(touched[True] + touched[False], 1), axis=1)
+        addresses, programs = np.unique(pairs[1], return_counts=True)
+        shared = np.isin(addresses[programs > 1], np.concatenate(touched[True], 1)[1])
+        if shared.any():
+            raise RuntimeError("two programs of a launch touch an address that one of them writes")
