@@ -102,7 +102,7 @@ def test_blocks_of_heads_change_nothing(monkeypatch: pytest.MonkeyPatch, padded:
     query, key = tensors(2, 10, 5, 30)
     valid = (torch.arange(30) >= torch.tensor([[0], [7]])) if padded else None
     whole = pooled_attention(query, key, window=6, valid=valid)
-    monkeypatch.setattr(selection, "_BLOCK_ELEMENTS", 2 * 2 * 6 * 30 * 2)
+    monkeypatch.setitem(selection._BLOCK_ELEMENTS, "cpu", 2 * 2 * 6 * 30 * 2)
     torch.testing.assert_close(pooled_attention(query, key, window=6, valid=valid), whole)
 
 
@@ -168,6 +168,7 @@ def test_many_policies_share_one_ranking() -> None:
     ranks = rank_positions(pooled)
     together = select(pooled, keep, window=2, ranks=ranks)
     assert torch.equal(together, torch.stack([select(pooled, one, window=2) for one in keep]))
+    assert torch.equal(together, select(pooled, keep, window=2))
 
 
 def test_pads_are_never_kept() -> None:
