@@ -11,23 +11,19 @@ It says nothing about speed, about streams (all is in order here), or about what
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 CPU, META, CUDA = torch.device("cpu"), torch.device("meta"), torch.device("cuda:0")
-aten = torch.ops.aten
 # What makes the host wait for a value on a GPU, whatever its arguments are.
 _ASKS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
 _ASKS |= {"equal", "bincount", "argwhere"}
 _PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "dot"}  # CUDA has none for integers
 _INDEXED = {"index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_"}
-_HOST_MADE = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
 
 
 @dataclass
@@ -191,6 +187,8 @@ def run(function: Any, args: Any, kwargs: Any) -> Any:
         return function(*args, **kwargs)
     name = function._schema.name.removeprefix("aten::")
     plain = [value for value in flat if isinstance(value, torch.Tensor) and not isinstance(value, CudaTensor)]
+    if any(value.is_meta for value in plain):
+        raise AssertionError(f"{function}: torch made a tensor on meta behind our back; its values are lost")
     if name in ("_to_copy", "_pin_memory"):
         if plain or target == CPU:
             device.host("copy between host and device")
@@ -233,57 +231,3 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(function, args, kwargs or {})
-
-
-class Calls(TorchFunctionMode):
-    """The device "cuda" becomes "meta" in every call, before torch looks for a driver."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if function is torch.device:
-            return function(*args, **kwargs)
-        generator = kwargs.get("generator")
-        ours = any(isinstance(value, CudaTensor) for value in args) or _place(kwargs.get("device")) == META
-        if generator is not None and ours != getattr(generator, "pretend", False):
-            raise RuntimeError("the generator is on another device than what is drawn")
-        if function in _HOST_MADE:
-            return _from_host(function, args, kwargs)
-        if function is torch.Tensor.cuda:
-            function, args = torch.Tensor.to, (args[0], META)
-        return function(*map(_place, args), **{name: _place(value) for name, value in kwargs.items()})
-
-
-def _place(value: Any) -> Any:
-    if isinstance(value, torch.device):
-        return META if value.type == "cuda" else value
-    return META if isinstance(value, str) and value.split(":")[0] == "cuda" else value
-
-
-def _from_host(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """torch.tensor and its kin: made on the CPU, then copied."""
-    target = _place(kwargs.pop("device", None))
-    if function is torch.Tensor.new_tensor:
-        like, *args = args
-        target = like.device if target is None else target
-        kwargs.setdefault("dtype", like.dtype)
-        function = torch.tensor
-    if isinstance(args[0], CudaTensor):
-        moved = args[0] if target is None else args[0].to(_place(target))
-        return moved.to(kwargs["dtype"]) if kwargs.get("dtype") else moved
-    data = tree_map(lambda value: value.item() if isinstance(value, CudaTensor) else value, args[0])
-    made = function(data, *args[1:], **kwargs)
-    return to_cuda(made) if target is not None and _place(torch.device(target)) == META else made
-
-
-def to_pretend(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with its parameters and buffers on the pretend device, in place; shared ones stay shared."""
-    moved: dict[int, torch.Tensor] = {}
-    for module in model.modules():
-        for name, tensor in module._parameters.items():
-            if tensor is not None:
-                new = moved.setdefault(id(tensor), torch.nn.Parameter(to_cuda(tensor), tensor.requires_grad))
-                module._parameters[name] = new
-        for name, tensor in module._buffers.items():
-            if tensor is not None:
-                module._buffers[name] = moved.setdefault(id(tensor), to_cuda(tensor))
-    return model

@@ -16,11 +16,12 @@ from typing import Any
 from unittest import mock
 
 import torch
-from pretend_triton import KERNELS, Launcher
+from pretend_calls import Calls
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from pretend_cuda import Block, Calls, Operations, device
+from pretend_cuda import Block, Operations, device
+from pretend_triton import KERNELS, Launcher
 
 FREE = 1 << 30  # bytes that mem_get_info says are free
 

@@ -6,14 +6,29 @@ import copy
 import functools
 
 import numpy as np
+import torch
 
 from sparsemm import AdaKV, FullKV, PyramidKV, SnapKV, SparseMM
 
 import tiny
-from pretend_cuda import to_pretend
+from pretend_cuda import to_cuda
 from tiny_families import tiny_family
 
 FAMILIES = ("llava_next-llama", "llava_next-mistral", "qwen2_vl")
+
+
+def to_pretend(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with its parameters and buffers on the pretend device, in place; shared ones stay shared."""
+    moved: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for name, tensor in module._parameters.items():
+            if tensor is not None:
+                new = moved.setdefault(id(tensor), torch.nn.Parameter(to_cuda(tensor), tensor.requires_grad))
+                module._parameters[name] = new
+        for name, tensor in module._buffers.items():
+            if tensor is not None:
+                module._buffers[name] = moved.setdefault(id(tensor), to_cuda(tensor))
+    return model
 
 
 @functools.cache

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pretend_models import FAMILIES, here, moved, policy, prompt, there
 
 from sparsemm.attention import switched
 from sparsemm.errors import InputError
 from sparsemm.greedy import GreedyLoop, prefill
 
 from pretend_graph import pretend_cuda
+from pretend_models import FAMILIES, here, moved, policy, prompt, there
 
 triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
 if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
