@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from sparsemm import LocalWindow, RandomHeads, SnapKV, SparseMM, allocate, poole
 from sparsemm.attention import switched
 from sparsemm.compress import compress, mask_heads
 from sparsemm.engine import run_cells
-from sparsemm.greedy import prefill
+from sparsemm.greedy import GreedyLoop, prefill
 from sparsemm.probe import ProbeImage
 from sparsemm.scoring import READ_PROMPT, ScoringSettings, score_samples
 
@@ -163,3 +165,34 @@ def test_a_prefill_makes_nothing_quadratic(cuda):
         assert cuda.largest <= total * widest < total * total
         del cache
     assert all(peaks[method] < peaks["fullkv"] for method in METHODS[1:]), peaks
+
+
+@pytest.fixture
+def no_collector():
+    """Memory comes back when the last name for it goes, or not at all."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@torch.no_grad()
+def test_caches_and_graphs_go_when_they_are_let_go(cuda, no_collector):
+    """On a GPU two full caches may not fit: nothing may wait for the garbage collector."""
+    family = "qwen2_vl"
+    model, inputs = moved(family), there(prompt(family))
+    before = torch.cuda.memory_allocated()
+    with switched(model):
+        for graph in (True, False):
+            loop = GreedyLoop(model, *prefill(model, inputs, SnapKV(16, window=8), 4), graph=graph)
+            loop.run(1)
+            del loop
+            assert torch.cuda.memory_allocated() == before
+    with compress(model, SnapKV(16, window=8), cuda_graph=True) as run:
+        held = []
+        for _ in range(2):
+            model.generate(**inputs, max_new_tokens=2, do_sample=False)
+            held.append(torch.cuda.memory_allocated())
+        assert held[0] == held[1]
+    del run
+    assert torch.cuda.memory_allocated() == before

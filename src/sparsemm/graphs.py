@@ -160,20 +160,23 @@ class _Decode:
         options: dict[str, Any],
     ) -> None:
         self.cache = cache
-        self.ids, self.positions = options["input_ids"].clone(), options["position_ids"].clone()
-        self.rest: dict[str, Any] = {}
-        self.kind: Any = dict
+        ids, positions = options["input_ids"].clone(), options["position_ids"].clone()
+        self.ids, self.positions = ids, positions
+        self.newest: dict[str, Any] = {}  # the output's type, and its fields
+        newest = self.newest
 
-        def run() -> torch.Tensor:
+        def run() -> (
+            torch.Tensor
+        ):  # without self: in a circle of references old caches would outlive their use
             # No attention mask: every row attends to all it holds, and a mask would be looked into on the host.
             out = forward(
-                input_ids=self.ids,
-                position_ids=self.positions,
+                input_ids=ids,
+                position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
                 return_dict=True,
             )
-            self.kind, self.rest = type(out), dict(out)
+            newest.update(kind=type(out), fields=dict(out))
             logits: torch.Tensor = out.logits
             return logits
 
@@ -188,4 +191,4 @@ class _Decode:
         self.ids.copy_(ids)
         self.positions.copy_(positions)
         logits = self.step()
-        return self.kind(**{**self.rest, "logits": logits.clone()})
+        return self.newest["kind"](**{**self.newest["fields"], "logits": logits.clone()})

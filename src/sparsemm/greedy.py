@@ -72,13 +72,14 @@ class GreedyLoop:
         model_: Any = model
         text, head = model_.get_decoder(), model_.get_output_embeddings()
 
+        # Not by way of self: a circle of references would keep the cache until Python looks for such circles.
+        token, positions = self.token, self.positions
+
         def step() -> torch.Tensor:
-            out = text(
-                input_ids=self.token, position_ids=self.positions, past_key_values=cache, use_cache=True
-            )
-            self.token.copy_(head(out.last_hidden_state).argmax(-1))
-            self.positions += 1
-            return self.token
+            out = text(input_ids=token, position_ids=positions, past_key_values=cache, use_cache=True)
+            token.copy_(head(out.last_hidden_state).argmax(-1))
+            positions.add_(1)
+            return token
 
         self._step: Any = step
         fixed = all(hasattr(layer.filled(), "counts") for layer in cache.ragged)
