@@ -103,6 +103,16 @@ class CudaTensor(torch.Tensor):
     device = property(lambda self: CUDA)
     is_cuda = property(lambda self: True)
     is_meta = property(lambda self: False)
+
+    @property
+    def data(self) -> torch.Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, new: CudaTensor) -> None:  # how a module's parameters change their dtype
+        torch.Tensor.data.__set__(self, new)
+        self.inner, self.block = new.inner, new.block
+
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod

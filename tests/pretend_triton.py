@@ -59,7 +59,10 @@ class Launcher:
 
 @contextlib.contextmanager
 def watched(tensors: list[torch.Tensor]) -> Iterator[None]:
-    """Watch the interpreter's loads and stores during one launch."""
+    """Watch the interpreter's loads and stores during one launch, and mend what it does to bfloat16.
+
+    It multiplies the bit patterns of bfloat16 numbers as if they were integers, and cuts where a GPU rounds.
+    """
     from triton.runtime import interpreter
 
     builder: Any = interpreter.InterpreterBuilder
@@ -87,6 +90,24 @@ def watched(tensors: list[torch.Tensor]) -> Iterator[None]:
         note(self, ptrs, mask, True)
         return store(self, ptrs, value, mask, *rest)
 
+    def dot(self: Any, a: Any, b: Any, total: Any, *rest: Any) -> Any:
+        return plain_dot(self, _as_float32(a), _as_float32(b), total, *rest)
+
+    def cast(self: Any, source: Any, target: Any) -> Any:
+        if (source.dtype.scalar.name, target.scalar.name) != ("fp32", "bf16"):
+            return plain_cast(self, source, target)
+        bits = source.data.astype(np.float32).view(np.uint32)
+        even = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        whole = np.where(np.isnan(source.data), np.uint32(0x7FC0), even)
+        return interpreter.TensorHandle(whole.astype(np.uint16), target.scalar)
+
+    def _as_float32(handle: Any) -> Any:
+        if handle.dtype.scalar.name != "bf16":
+            return handle
+        wide = (handle.data.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return interpreter.TensorHandle(wide, interpreter.tl.float32)
+
+    plain_dot, plain_cast = builder.create_dot, builder.cast_impl
     patched: set[int] = set()
     patch = interpreter._patch_builtin
 
@@ -99,6 +120,7 @@ def watched(tensors: list[torch.Tensor]) -> Iterator[None]:
 
     with (
         mock.patch.multiple(builder, create_masked_load=watched_load, create_masked_store=watched_store),
+        mock.patch.multiple(builder, create_dot=dot, cast_impl=cast),
         mock.patch.object(interpreter, "_patch_builtin", patch_once),
     ):
         yield
