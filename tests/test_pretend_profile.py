@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparsemm.attention import switched
+from sparsemm.cache import RaggedCache
+from sparsemm.chunking import chunked
+from sparsemm.compress import chooser
 from sparsemm.efficiency import measure, profile_cell
 from sparsemm.models import Loaded
 from sparsemm.policies import SnapKV
@@ -92,3 +96,22 @@ def test_the_profile_of_the_workflow(cuda):
     assert cell.summary.status.tolist() == ["ok"]
     assert cell.summary.device.tolist() == ["pretend"]
     assert cell.repeats.peak_bytes.min() > 0
+
+
+@torch.no_grad()
+def test_long_prompts_peak_lower_in_chunks(cuda):
+    """Beside the layer's input, its norm, queries, keys, values and attention, little is there at once."""
+    model = moved("llava_next-llama")
+    text = model.get_decoder()
+    hidden = torch.randn(1, 900, model.config.text_config.hidden_size, device="cuda")
+    peaks = []
+    with switched(model):
+        for tokens in (900, 32):
+            with chunked(model, tokens):
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                cache = RaggedCache(2, [chooser(SnapKV(16, window=2), layer, 2) for layer in range(2)])
+                text(inputs_embeds=hidden, past_key_values=cache, use_cache=True)
+                peaks.append((torch.cuda.max_memory_allocated() - before) / hidden.nbytes)
+                del cache
+    assert peaks[1] < 7.5 < 9 < peaks[0], peaks
