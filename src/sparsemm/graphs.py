@@ -100,7 +100,9 @@ class GraphStep:
                 undo()
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # On the same stream, with the workspace of cuBLAS that the warm-up made there: that of torch's own stream for
+        # captures belongs to the first graph made on it, and is freed with it under the ones made later.
+        with torch.cuda.graph(self._graph, stream=side):
             self._out = self.run()
         self._set(self._host)
 
