@@ -35,6 +35,7 @@ class Device:
     largest: int = 0  # elements of the largest tensor made since the reset
     syncs: list[str] = field(default_factory=list)  # what the host waited for
     launches: int = 0  # of Triton kernels
+    compiled: set[Any] = field(default_factory=set)  # which kernels, for which kinds of arguments
     capture: Any = None
     blocks: weakref.WeakValueDictionary[int, Block] = field(default_factory=weakref.WeakValueDictionary)
 

@@ -208,6 +208,7 @@ def pretend_cuda() -> Iterator[Any]:
             stack.enter_context(mock.patch.object(module, kernel, Launcher(getattr(module, kernel))))
         device.reset()
         device.launches = 0
+        device.compiled.clear()
         stack.enter_context(Calls())
         stack.enter_context(Operations())
         yield device

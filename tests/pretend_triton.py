@@ -21,7 +21,8 @@ class Launcher:
     """In place of a Triton kernel: launches it in the interpreter as a GPU would have it, or raises.
 
     Tensors must be on the device, no program may reach outside the memory of the arguments, and no two programs of a
-    launch may touch the same address when one of them writes it: their order is not known on a GPU.
+    launch may touch the same address when one of them writes it: their order is not known on a GPU. A capture may only
+    launch what was compiled before.
     """
 
     def __init__(self, kernel: Any) -> None:
@@ -49,12 +50,25 @@ class Launcher:
                     except InterpreterError as error:
                         raise error.__cause__ or error from None
 
+            key = (self.kernel, *map(_kind, args), *((name, options[name]) for name in sorted(options)))
+            if device.capture is not None and key not in device.compiled:
+                raise RuntimeError(
+                    f"{self.kernel}: a kernel would be compiled and loaded while a stream is captured"
+                )
+            device.compiled.add(key)
             again()
             if device.capture is not None:
                 reads = [tensor.block for tensor in ours if tensor.block is not None]
                 device.capture.add(again, reads, tensors, [], True)
 
         return launch
+
+
+def _kind(value: Any) -> Any:
+    """What Triton compiles a kernel anew for: types, addresses and numbers that 16 divides, and ones."""
+    if isinstance(value, CudaTensor):
+        return value.dtype, value.storage_offset() * value.element_size() % 16 == 0
+    return ("int", value == 1, value % 16 == 0) if isinstance(value, int) else type(value)
 
 
 @contextlib.contextmanager
