@@ -43,9 +43,39 @@ def prefill(
     whole = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
     positions, following = family.prefill_positions(model, whole)
     rest = {name: value for name, value in inputs.items() if name != "attention_mask"}
+    options = {**rest, "position_ids": positions, "past_key_values": cache, "use_cache": True}
+    model_: Any = model
     with chunked(model):
-        out = model(**rest, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache, out.logits[:, -1:].argmax(-1), family.decode_positions(following)
+        out = model_.get_decoder()(**_text_inputs(model_, options))
+    token = model_.get_output_embeddings()(out.last_hidden_state[:, -1:]).argmax(-1)
+    return cache, token, family.decode_positions(following)
+
+
+class _Reached(Exception):
+    """The text model was called."""
+
+
+def _text_inputs(model: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What the model's forward gives its text model.
+
+    A forward keeps the images' features, twice, until the text model is done. Left at that call and begun again with
+    the text model alone, they are gone: at 32K tokens two of the about ten hidden states of the peak.
+    """
+    given: dict[str, Any] = {}
+
+    def take(module: Any, positional: tuple[()], named: dict[str, Any]) -> None:
+        assert not positional
+        given.update(named)
+        raise _Reached
+
+    hook = model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
+    try:
+        model(**options)
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
+    return given
 
 
 class GreedyLoop:
