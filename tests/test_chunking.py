@@ -11,10 +11,8 @@ import torch
 from sparsemm.attention import text_layers
 from sparsemm.chunking import chunked
 from sparsemm.errors import InputError
-from sparsemm.models import build_inputs
 
 import tiny
-from tiny_families import tiny_family
 
 
 def test_chunks_change_nothing(variant: str) -> None:
@@ -97,24 +95,3 @@ def test_gradients_are_those_of_the_whole(variant: str) -> None:
         model(**inputs).logits.sum().backward()
     assert model.lm_head.weight.grad is not None
     model.zero_grad()
-
-
-@pytest.mark.parametrize("name", ["llava_next-llama", "qwen2_vl", "llava_onevision", "internvl"])
-def test_the_vision_tower_s_hidden_states_are_let_go(name: str) -> None:
-    model, processor = tiny_family(name)
-    inputs = build_inputs(processor, [tiny.image()], ["Read."])
-    core, kept, plain = model.model, [], model.model.get_image_features
-    with torch.no_grad():
-        expected = model(**inputs).logits
-        with chunked(model, 16):
-            ours = core.get_image_features
-
-            def watch(*args, **options):
-                kept.append(ours(*args, **options))
-                return kept[-1]
-
-            core.get_image_features = watch
-            logits = model(**inputs).logits
-    assert [getattr(out, "hidden_states", None) for out in kept] == [None]
-    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
-    assert core.get_image_features == plain

@@ -33,7 +33,7 @@ def chunked(model: PreTrainedModel, tokens: int = 4096) -> Iterator[None]:
     """Inside, what works on each token alone takes at most `tokens` positions at once; undone on exit.
 
     That is the norms, MLPs, rotary positions and output projections of the text layers; the latter two write over what
-    they are given. Of the vision tower only the features are kept.
+    they are given.
 
     Every position's numbers are the same sums in the same order, up to what the matrix product's library does for
     another number of rows. Shorter inputs, decode steps among them, go through whole. Raises InputError for tokens
@@ -59,7 +59,6 @@ def chunked(model: PreTrainedModel, tokens: int = 4096) -> Iterator[None]:
             if module.in_features == module.out_features:
                 undo.enter_context(_replaced(module, _in_place(module.forward, tokens)))
         undo.enter_context(_rotary(model, tokens))
-        undo.enter_context(_without_hidden_states(model))
         yield
 
 
@@ -98,36 +97,6 @@ def _rotary(model: PreTrainedModel, tokens: int) -> Iterator[None]:
                 _CHANGED[name] = users - 1, plain
             else:
                 names[_ROTARY] = plain
-
-
-@contextmanager
-def _without_hidden_states(model: PreTrainedModel) -> Iterator[None]:
-    """Image features without the vision tower's hidden states, unless they are asked for.
-
-    LLaVA's forward keeps what `get_image_features` returns until the text model is done: at 32K tokens 25 hidden states
-    of 64 MB, of which one was needed.
-    """
-    core: Any = getattr(model, "model", None)
-    if not hasattr(core, "get_image_features"):
-        yield
-        return
-    plain = core.get_image_features
-
-    @functools.wraps(plain)
-    def features(*args: Any, **options: Any) -> Any:
-        out = plain(*args, **options)
-        if options.get("output_hidden_states") or getattr(out, "hidden_states", None) is None:
-            return out
-        return type(out)(**{name: value for name, value in out.items() if name != "hidden_states"})
-
-    before = vars(core).get("get_image_features")
-    vars(core)["get_image_features"] = features
-    try:
-        yield
-    finally:
-        vars(core).pop("get_image_features", None)
-        if before is not None:
-            vars(core)["get_image_features"] = before
 
 
 def _in_chunks(forward: Callable[..., Any], tokens: int) -> Callable[..., Any]:
