@@ -16,10 +16,10 @@ from typing import Any
 from unittest import mock
 
 import torch
-from pretend_calls import Calls
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from pretend_calls import Calls
 from pretend_cuda import Block, Operations, device
 from pretend_triton import KERNELS, Launcher
 

@@ -105,7 +105,9 @@ def _check_between(config: Config) -> None:
             f"config: efficiency.batches has {wrong[0]!r}; give numbers of rows, or largest for all that fit"
         )
     if 1 not in batches:
-        raise ConfigError(f"config: efficiency.batches {batches} lacks 1, which figure 6 and table 2 show; add it")
+        raise ConfigError(
+            f"config: efficiency.batches {batches} lacks 1, which figure 6 and table 2 show; add it"
+        )
     for tokens in config["efficiency"]["tokens"]:
         _above("efficiency.tokens", tokens, "efficiency.budget", config["efficiency"]["budget"])
     for part in ("rho", "parts"):
