@@ -16,7 +16,6 @@ from sparsemm import HeadScores, make_policy
 from sparsemm.efficiency.clock import timed
 from sparsemm.efficiency.measurement import Begun, Measured, measure
 from sparsemm.efficiency.profile import LARGEST, as_profile
-from sparsemm.fusing import fused
 from sparsemm.greedy import GreedyLoop
 from sparsemm.models import shape
 
@@ -101,7 +100,7 @@ def _measure(cell: Cell, settings: Settings, device: torch.device) -> Measured:
         batch=cell.batch or None,
         new_tokens=settings.steps,
         repeats=settings.repeats,
-        warm_inputs=build_prompt(model, min(cell.tokens, 2048))[0],
+        warm_inputs=inputs,
         storage="triton" if settings.triton else "auto",
         inspect=inspect,
     )
@@ -119,8 +118,9 @@ def _compare(
     eager.rewind()
     row["eager_ms_per_token"] = 1000 * timed(device, lambda: eager.run(few)) / few
     eager.rewind()
-    if settings.triton:  # fused kernels sum in another order: in 16 bits a near tie may fall the other way
-        with fused(model):
+    row["fused"] = graph.way.__name__ if graph.way else "no"
+    if graph.way:  # fused kernels sum in another order: in 16 bits a near tie may fall the other way
+        with graph.way(model):
             row["graph_equals_fused_eager"] = bool(torch.equal(tokens, eager.run(few)))
         eager.rewind()
     return row

@@ -5,6 +5,7 @@ TRITON_INTERPRET=1 python benchmarks/gpu_launches.py
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import gpu_models
@@ -13,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsemm.attention import switched
 from sparsemm.efficiency import prefill
-from sparsemm.fusing import fused
+from sparsemm.fusing import Way, fused, fused_layers
 from sparsemm.greedy import GreedyLoop
-from sparsemm.kernels import triton_decode, triton_fused
+from sparsemm.kernels import triton_decode, triton_fused, triton_gemv
 from sparsemm.policies import FullKV
 
 # What makes a view or an uninitialised tensor launches nothing.
@@ -34,6 +35,7 @@ _FREE = (
 _FREE += ("split", "aten.t.", "alias", "empty", "squeeze", "prim", "unbind")
 _TRITON = [(triton_decode, "_split"), (triton_decode, "_combine")]
 _TRITON += [(triton_fused, name) for name in ("_rms_norm", "_gated_silu", "_rotate")]
+_TRITON += [(triton_gemv, name) for name in ("_project", "_gate", "_add")]
 
 
 class _Counter(TorchDispatchMode):
@@ -51,7 +53,7 @@ class _Counter(TorchDispatchMode):
         return lambda *args, **options: self.names.append("triton")
 
 
-def kernels(name: str, layers: int, fuse: bool) -> list[str]:
+def kernels(name: str, layers: int, way: Way | None = None) -> list[str]:
     """The kernels of one step of a tiny model with so many layers, in order."""
     kind, config = gpu_models._config(name, True)
     config.text_config.num_hidden_layers = layers
@@ -67,12 +69,8 @@ def kernels(name: str, layers: int, fuse: bool) -> list[str]:
         try:
             for module, kernel in _TRITON:
                 setattr(module, kernel, counter)
-            with counter:
-                if fuse:
-                    with fused(model):
-                        loop.run(1)
-                else:
-                    loop.run(1)
+            with counter, way(model) if way else nullcontext():
+                loop.run(1)
         finally:
             for (module, kernel), plain in zip(_TRITON, before):
                 setattr(module, kernel, plain)
@@ -81,8 +79,7 @@ def kernels(name: str, layers: int, fuse: bool) -> list[str]:
 
 if __name__ == "__main__":
     for model_name in gpu_models.MODELS:
-        for fuse in (False, True):
-            two, three = (len(kernels(model_name, layers, fuse)) for layers in (2, 3))
-            print(
-                f"{model_name} {'fused' if fuse else 'plain'}: {three - two} a layer, {two - 2 * (three - two)} around"
-            )
+        for fusing in (None, fused, fused_layers):
+            two, three = (len(kernels(model_name, layers, fusing)) for layers in (2, 3))
+            called = fusing.__name__ if fusing else "plain"
+            print(f"{model_name} {called}: {three - two} a layer, {two - 2 * (three - two)} around")

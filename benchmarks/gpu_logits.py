@@ -1,11 +1,12 @@
-"""Logits of the Triton store against the float32 model with the torch store, beside the torch store in bfloat16.
+"""Logits of the Triton store, plain and fused, against the float32 model with the torch store, beside that in bfloat16.
 
-Tolerance: the Triton store may be as far from float32 as 1.5 times what the torch store is in the same dtype; both
-round the same weights and activations, only the order of the sums differs.
+Tolerance: each may be as far from float32 as 1.5 times what the torch store is in the same dtype; all round the same
+weights and activations, only the order of the sums differs.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from sparsemm import FullKV
 from sparsemm.attention import switched
 from sparsemm.cache import RaggedCache
 from sparsemm.compress import chooser
+from sparsemm.fusing import Way, ways
 from sparsemm.models import shape
 
 _STEPS = 8
@@ -28,24 +30,25 @@ def compare_logits(name: str, tokens: int, settings: Any) -> dict[str, Any]:
         name, torch.device(settings.device), getattr(torch, settings.dtype), tiny=settings.tiny
     )
     prompt = {key: tensor.to(model.device) for key, tensor in build_prompt(model, tokens)[0].items()}
-    kinds = {"triton": "triton", "torch": "torch"}
-    found = {
-        label: _logits(model, prompt, kind)
-        for label, kind in kinds.items()
-        if settings.triton or kind == "torch"
-    }
+    found = {"torch": _logits(model, prompt, "torch")}
+    if settings.triton:
+        found["triton"] = _logits(model, prompt, "triton")
+        found |= {way.__name__: _logits(model, prompt, "triton", way) for way in ways(model, 1)}
     model.float()
     prompt = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in prompt.items()}
     reference = _logits(model, prompt, "torch")
     row: dict[str, Any] = {"model": name, "tokens": tokens, "steps": _STEPS, "dtype": settings.dtype}
     row["logits_std"] = float(reference.std())
-    row |= {f"{label}_max_error": float((each - reference).abs().max()) for label, each in found.items()}
-    if "triton" in found:
-        row["within_tolerance"] = row["triton_max_error"] <= ALLOWED * row["torch_max_error"] + 1e-5
+    errors = {label: float((each - reference).abs().max()) for label, each in found.items()}
+    row |= {f"{label}_max_error": error for label, error in errors.items()}
+    if settings.triton:
+        row["within_tolerance"] = max(errors.values()) <= ALLOWED * errors["torch"] + 1e-5
     return row
 
 
-def _logits(model: Any, prompt: dict[str, torch.Tensor], storage: str) -> torch.Tensor:
+def _logits(
+    model: Any, prompt: dict[str, torch.Tensor], storage: str, way: Way | None = None
+) -> torch.Tensor:
     """Float32 logits [steps, V]."""
     layers = shape(model).num_layers
     choosers = [chooser(FullKV(), layer, layers) for layer in range(layers)]
@@ -54,11 +57,12 @@ def _logits(model: Any, prompt: dict[str, torch.Tensor], storage: str) -> torch.
     with switched(model):
         model(**prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
         at = cache.get_seq_length()
-        for step in range(_STEPS):
-            token = torch.tensor([[10 + step]], device=model.device)
-            place = torch.full_like(token, at + step)
-            out = model.get_decoder()(
-                input_ids=token, position_ids=place, past_key_values=cache, use_cache=True
-            ).last_hidden_state
-            outs.append(model.get_output_embeddings()(out)[0, -1].float())
+        with way(model) if way else nullcontext():
+            for step in range(_STEPS):
+                token = torch.tensor([[10 + step]], device=model.device)
+                place = torch.full_like(token, at + step)
+                out = model.get_decoder()(
+                    input_ids=token, position_ids=place, past_key_values=cache, use_cache=True
+                ).last_hidden_state
+                outs.append(model.get_output_embeddings()(out)[0, -1].float())
     return torch.stack(outs)

@@ -22,9 +22,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-# Asking whether there is a GPU must not start CUDA here: the forked processes could not use it.
-os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-
 import torch
 from gpu_cell import Cell, Settings, cell_row, measure_cell
 from gpu_logits import compare_logits
@@ -34,6 +31,7 @@ from gpu_report import read_cells, write_report
 from sparsemm.apart import call_apart
 from sparsemm.efficiency.floor import copy_bandwidth
 from sparsemm.errors import InputError
+from sparsemm.gpu import list_devices
 from sparsemm.kernels.store import has_triton
 
 LENGTHS = (2048, 4096, 8192, 16384, 32768)
@@ -48,6 +46,7 @@ def cells(tiny: bool = False) -> list[Cell]:
     order = [Cell(vicuna, policy, long) for policy in pair]
     order += [Cell(vicuna, policy, tokens) for tokens in lengths[:-1] for policy in pair]
     order += [Cell(vicuna, policy, long, 8) for policy in pair]
+    order += [Cell(vicuna, "fullkv", lengths[len(lengths) // 2], 8)]  # the longest does not fit 141 GB
     order += [
         Cell(model, policy, tokens) for model in MODELS[1:] for tokens in lengths[::-1] for policy in pair
     ]
@@ -70,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
     began, budget = time.monotonic(), 60 * arguments.minutes
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # Not asked of torch, which would start CUDA: the forked processes could not use it.
+    device = arguments.device or ("cuda" if list_devices() else "cpu")
     if device == "cpu" and not arguments.tiny:
         raise SystemExit("no GPU: the 7B shapes need one; --tiny runs the same code on a CPU")
     dtype = "float32" if device == "cpu" else "bfloat16"
@@ -85,8 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
     logits, longest = out / "logits.json", 0.0
     if not logits.exists():
         tokens = TINY_LENGTHS[0] if arguments.tiny else LENGTHS[0]
-        found = _apart(lambda: compare_logits(MODELS[0], tokens, settings), "logits")
-        _write(logits, {"failed": found} if isinstance(found, str) else found)
+        compared = {
+            name: _apart(lambda name=name: compare_logits(name, tokens, settings), "logits")
+            for name in MODELS
+        }
+        _write(logits, compared)
     measured = {(row["model"], row["policy"], row["input_tokens"], row["batch"]) for row in read_cells(out)}
     todo = [cell for cell in cells(arguments.tiny) if cell.key not in measured]
     todo = todo[: arguments.cells or len(todo)]

@@ -1,4 +1,4 @@
-"""Fused norms, rotary positions and MLPs of a decode step against the plain operations."""
+"""Fused decode steps against the plain operations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import torch
 
 from sparsemm.attention import switched, text_layers
 from sparsemm.efficiency import prefill
-from sparsemm.fusing import fused
+from sparsemm.fusing import Way, fused, fused_layers, ways
 from sparsemm.greedy import GreedyLoop
+from sparsemm.head_masks import mask_rows
+from sparsemm.models import shape
 from sparsemm.policies import SnapKV
 
 import tiny
+from tiny_families import FAMILY_NAMES, tiny_family
 
 triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
 if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
@@ -54,18 +57,46 @@ def test_kernels_are_the_plain_operations(width: int, dtype: torch.dtype) -> Non
             )
 
 
-def test_a_step_is_the_same_and_nothing_is_left(variant: str) -> None:
-    model, inputs = tiny.model(variant), tiny.inputs()
+@pytest.mark.parametrize("way", [fused, fused_layers])
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_a_step_is_the_same_and_nothing_is_left(name: str, way: Way) -> None:
+    model, processor = tiny_family(name)
+    if way not in ways(model, 1):
+        assert name == "qwen3_vl"  # it norms queries and keys: its layers are left as they are
+        return
+    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read this."}]}]
+    text = processor.apply_chat_template(talk, add_generation_prompt=True)
+    inputs = dict(processor(images=[tiny.image()], text=[text], return_tensors="pt"))
     names = vars(sys.modules[type(text_layers(model)[0].self_attn).__module__])
     rotary = names["apply_rotary_pos_emb"]
     with switched(model), torch.no_grad():
-        cache, first, place = prefill(model, inputs, SnapKV(16, window=8), 8)
+        cache, first, place = prefill(model, inputs, SnapKV(16, window=8), 8, storage="triton")
         loop = GreedyLoop(model, cache, first, place, graph=False)
-        expected = loop.run(4)
+        expected = loop.run(3)
         loop.rewind()
-        with fused(model):
+        with way(model):
             assert names["apply_rotary_pos_emb"] is not rotary
-            ours = loop.run(4)
+            ours = loop.run(3)
     assert torch.equal(ours, expected)
     assert names["apply_rotary_pos_emb"] is rotary
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_whole_layers_are_fused_for_one_row_of_what_is_known_alone() -> None:
+    model = tiny.model()
+    assert ways(model, 1) == [fused_layers, fused]
+    assert ways(model, 2) == [fused]
+    sizes = shape(model)
+    attention, mlp = text_layers(model)[-1].self_attn, text_layers(model)[-1].mlp
+    with mask_rows(model, torch.ones(1, sizes.num_layers, sizes.num_heads, dtype=torch.bool)):
+        assert ways(model, 1) == [fused]
+    for part, name in ((attention, "o_proj"), (mlp, "up_proj"), (attention, "k_proj")):
+        plain = getattr(part, name)
+        try:
+            setattr(part, name, torch.nn.Linear(plain.in_features, plain.out_features, bias=True))
+            assert ways(model, 1) == [fused]
+            setattr(part, name, torch.nn.Sequential(plain))
+            assert ways(model, 1) == [fused]
+        finally:
+            setattr(part, name, plain)
+    assert ways(model, 1) == [fused_layers, fused]

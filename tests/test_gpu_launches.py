@@ -20,22 +20,28 @@ from gpu_launches import kernels
 
 from sparsemm import SnapKV
 from sparsemm.compress import compress
+from sparsemm.fusing import Way, fused, fused_layers
 from sparsemm.graphs import GraphStep, graphed_forward
 
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
-def test_a_fused_layer_has_fifteen_kernels(name: str) -> None:
-    plain, fused = (len(kernels(name, 3, fuse)) - len(kernels(name, 2, fuse)) for fuse in (False, True))
-    assert fused == 15
-    assert plain > 2 * fused
+def test_a_layer_is_fifteen_kernels_with_fused_modules_and_six_whole(name: str) -> None:
+    plain, modules, whole = (
+        len(kernels(name, 3, way)) - len(kernels(name, 2, way)) for way in (None, fused, fused_layers)
+    )
+    assert (modules, whole) == (15, 6)
+    assert plain > 2 * modules
 
 
+@pytest.mark.parametrize("way", [fused, fused_layers])
 @pytest.mark.parametrize("name", gpu_models.MODELS)
-def test_a_step_under_capture_never_asks_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_under_capture_never_asks_the_device(
+    name: str, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """transformers takes other branches while a stream is captured; a look at a value there would break the capture."""
     monkeypatch.setattr("transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True)
     asked = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "unique", "masked_select")
-    assert not [each for each in kernels(name, 2, True) if any(part in each for part in asked)]
+    assert not [each for each in kernels(name, 2, way) if any(part in each for part in asked)]
 
 
 class _NoQuestions(TorchDispatchMode):

@@ -15,8 +15,8 @@ from sparsemm.cache import Chooser, RaggedCache
 from sparsemm.chunking import chunked
 from sparsemm.compress import chooser
 from sparsemm.families import family_of
-from sparsemm.fusing import fused
-from sparsemm.graphs import GraphStep
+from sparsemm.fusing import Way
+from sparsemm.graphs import fused_step
 from sparsemm.models import shape
 from sparsemm.policies import Policy
 
@@ -93,7 +93,7 @@ class GreedyLoop:
         """token int64 [R, 1]: the first one to feed; positions: where it stands, [R, 1] or Qwen's [3, R, 1].
 
         Only inside `switched(model)` and `torch.no_grad()`, as `run` is. With the Triton store the step is a
-        `GraphStep` of fused kernels, unless graph is False; another store runs it eagerly.
+        `fused_step`, unless graph is False; another store runs it eagerly. `way`: how it is fused.
         """
         self.cache = cache
         self._begin = (token.clone(), positions.clone())
@@ -112,9 +112,10 @@ class GreedyLoop:
             return token
 
         self._step: Any = step
+        self.way: Way | None = None
         fixed = all(hasattr(layer.filled(), "counts") for layer in cache.ragged)
         if graph and fixed:
-            self._step = GraphStep(cache, step, (self.token, self.positions), around=lambda: fused(model))
+            self._step, self.way = fused_step(model, cache, step, (self.token, self.positions))
 
     def run(self, steps: int) -> torch.Tensor:
         """The next `steps` tokens, int64 [R, steps]; the host does not wait for them."""

@@ -21,7 +21,7 @@ WIDTHS = (64, 80, 96, 128)  # head sizes that are tested; any other up to 256 wo
 _CHUNKS = (64, 1024)  # tokens of one program: least and most
 _PROGRAMS_PER_PROCESSOR = 8  # aimed at, so that all are busy to the end
 _BLOCK_BYTES = 64  # tokens read at once, times bytes of one number: more does not fit the registers
-_MERGED = 16  # chunks that `_combine` reads at once
+_MERGED = 64  # chunks that `_combine` reads at once
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,17 @@ class WorkList:
 def work_list(capacities: Sequence[int], device: torch.device) -> WorkList:
     """The programs of one decode step for sequences of at most these lengths."""
     tokens = chunk_tokens(sum(capacities), processors(device))
-    counts = [-(-capacity // tokens) for capacity in capacities]
-    entries = [(s, c) for s, count in enumerate(counts) for c in range(count)]
+    most = torch.tensor(capacities, dtype=torch.int32)
+    counts = (most + tokens - 1) // tokens
+    first = counts.cumsum(0, dtype=torch.int32) - counts
+    sequence = torch.repeat_interleave(torch.arange(len(most), dtype=torch.int32), counts)
+    chunk = torch.arange(len(sequence), dtype=torch.int32) - first[sequence]
     # The longest work first: what starts last is then short, and no program is waited for.
-    entries.sort(key=lambda entry: -min(tokens, capacities[entry[0]] - entry[1] * tokens))
-    ends = torch.tensor([0, *counts], dtype=torch.int32).cumsum(0).to(torch.int32)
-    table = torch.tensor(entries, dtype=torch.int32).reshape(-1, 2).to(device)
-    return WorkList(table[:, 0].contiguous(), table[:, 1].contiguous(), ends[:-1].to(device), tokens)
+    order = (most[sequence] - chunk * tokens).clamp(max=tokens).argsort(descending=True, stable=True)
+    # One copy to the device: each is a wait of the host at every layer of a prefill.
+    tables = torch.cat([sequence[order], chunk[order], first]).to(device)
+    work = len(sequence)
+    return WorkList(tables[:work], tables[work : 2 * work], tables[2 * work :], tokens)
 
 
 def chunk_tokens(total: int, units: int) -> int:
@@ -277,6 +281,6 @@ def decode(
         PADDED=padded,
         CHUNK=work.tokens,
         MERGED=_MERGED,
-        num_warps=2,
+        num_warps=4,
     )
     return out
