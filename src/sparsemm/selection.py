@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from sparsemm.errors import InputError
+from sparsemm.kernels.store import runs_triton
 
 # Attention weights formed at once (float32 elements): long prompts go through in blocks of KV heads. A GPU wants few
 # launches (32 MiB); on a CPU 2 MiB stay in its caches (32,768 tokens, 12 heads, one thread: 23 against 65 ms).
@@ -56,20 +57,31 @@ def pooled_attention(
 
     group = query.shape[1] // num_kv_heads
     scale = dim**-0.5 if scaling is None else scaling
-    rows = query[:, :, -window:].reshape(batch, num_kv_heads, group * window, dim)  # [B, Hkv, G*w, D]
-    elements = _BLOCK_ELEMENTS.get(key.device.type, _BLOCK_ELEMENTS["cuda"])
-    block = max(1, elements // (batch * group * window * total))
-    attention = torch.cat(
-        [
-            _mean_attention(rows[:, h : h + block], key[:, h : h + block], window, scale, valid)
-            for h in range(0, num_kv_heads, block)
-        ],
-        dim=1,
-    )  # [B, Hkv, P]
+    attention = _in_kernel(query[:, :, -window:], key, scale) if valid is None else None
+    if attention is None:
+        rows = query[:, :, -window:].reshape(batch, num_kv_heads, group * window, dim)  # [B, Hkv, G*w, D]
+        elements = _BLOCK_ELEMENTS.get(key.device.type, _BLOCK_ELEMENTS["cuda"])
+        block = max(1, elements // (batch * group * window * total))
+        attention = torch.cat(
+            [
+                _mean_attention(rows[:, h : h + block], key[:, h : h + block], window, scale, valid)
+                for h in range(0, num_kv_heads, block)
+            ],
+            dim=1,
+        )  # [B, Hkv, P]
     pooled = functional.avg_pool1d(attention, kernel_size=kernel, stride=1, padding=kernel // 2)
     if valid is not None:  # pooling leaks attention onto the pads next to the first real token
         pooled = pooled.masked_fill(~valid[:, None, :past], float("-inf"))
     return pooled
+
+
+def _in_kernel(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor | None:
+    """`_mean_attention` by the Triton kernels, None where they do not run."""
+    if not runs_triton(key) or query.dtype != key.dtype:
+        return None
+    from sparsemm.kernels.triton_window import takes, window_attention
+
+    return window_attention(query, key, scale) if takes(query, key) else None
 
 
 def _mean_attention(

@@ -88,11 +88,14 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+def runs_triton(tensor: torch.Tensor) -> bool:
+    """Whether our Triton kernels run where the tensor is: on GPUs from sm_80 on."""
+    return tensor.is_cuda and has_triton() and torch.cuda.get_device_capability(tensor.device) >= (8, 0)
+
+
 def _automatic(like: torch.Tensor) -> str:
     """The kind that "auto" stands for: the Triton kernel on the GPUs, numbers and head sizes that it takes."""
-    if like.is_cuda and like.shape[-1] <= 256 and like.element_size() <= 4 and has_triton():
-        return "triton" if torch.cuda.get_device_capability(like.device) >= (8, 0) else "torch"
-    return "torch"
+    return "triton" if like.shape[-1] <= 256 and like.element_size() <= 4 and runs_triton(like) else "torch"
 
 
 def _quantised(bits: int) -> Maker:
