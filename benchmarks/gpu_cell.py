@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gpu_kernels import kernel_rows
 from gpu_models import build_model, build_prompt
+from gpu_products import product_rows
 
 from sparsemm import HeadScores, make_policy
 from sparsemm.efficiency.clock import timed
@@ -51,6 +52,7 @@ class Settings:
     repeats: int = 5
     scores: str | None = None
     triton: bool = False  # whether the Triton store works here
+    products_at: tuple[int, ...] = (2048,)  # prompt lengths at which the matrix products are timed alone too
     kernels: tuple[str, ...] = field(default=("ours", "sdpa", "varlen", "flash_attn", "flashinfer"))
 
 
@@ -91,7 +93,10 @@ def _measure(cell: Cell, settings: Settings, device: torch.device) -> Measured:
     def inspect(begun: Begun, loop: GreedyLoop) -> dict[str, Any]:
         found = {"image_tokens": image_tokens, "head_scores": source}
         found |= _compare(model, begun, loop, settings, device)
-        return found | {"kernels": kernel_rows(begun.cache, model, settings, timed)}
+        found["kernels"] = kernel_rows(begun.cache, model, settings, timed)
+        if (cell.policy, cell.batch) == ("sparsemm", 1) and cell.tokens in settings.products_at:
+            found["kernels"] += product_rows(model, settings, timed)
+        return found
 
     return measure(
         model,

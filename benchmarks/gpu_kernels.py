@@ -61,11 +61,8 @@ def kernel_rows(
             with torch.no_grad():
                 run = makers[name](cache, query)
                 row["error"] = _error(run()[0], expected)
-                seconds = _least(_graph(run, query.device), query.device, time)
-            row |= {
-                "us_all_layers": 1e6 * seconds / _CALLS,
-                "gb_s": cache.cache_bytes * _CALLS / seconds / 1e9,
-            }
+                seconds = least_seconds(graphed(run, query.device), query.device, time)
+            row |= {"us_all_layers": 1e6 * seconds, "gb_s": cache.cache_bytes / seconds / 1e9}
             for layer in cache.ragged:
                 layer.filled().grown = 0
         except Exception as error:  # many kinds, from many packages: the reason is the result
@@ -89,9 +86,10 @@ def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def _least(run: Callable[[], Any], device: torch.device, time: Callable[..., float]) -> float:
+def least_seconds(run: Callable[[], Any], device: torch.device, time: Callable[..., float]) -> float:
+    """Of one call: the least of three times of many."""
     run()
-    return min(time(device, lambda: [run() for _ in range(_CALLS)]) for _ in range(3))
+    return min(time(device, lambda: [run() for _ in range(_CALLS)]) for _ in range(3)) / _CALLS
 
 
 def _ours(cache: RaggedCache, query: torch.Tensor) -> Run:
@@ -185,7 +183,7 @@ def _flashinfer(cache: RaggedCache, query: torch.Tensor) -> Run:
     return lambda: [step.run(own, pages) for step, own, pages in steps]
 
 
-def _graph(run: Run, device: torch.device) -> Callable[[], Any]:
+def graphed(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
     """The calls of all layers as one CUDA graph; elsewhere as they are."""
     if device.type != "cuda":
         return run

@@ -203,6 +203,7 @@ def pretend_cuda() -> Iterator[Any]:
         for name, value in stand_ins().items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
+        stack.enter_context(mock.patch("sparsemm.graphs._TIMED", 1))
         for module_name, kernel in KERNELS:
             module = importlib.import_module(f"sparsemm.kernels.{module_name}")
             stack.enter_context(mock.patch.object(module, kernel, Launcher(getattr(module, kernel))))

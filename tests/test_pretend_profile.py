@@ -15,6 +15,7 @@ from sparsemm.cache import RaggedCache
 from sparsemm.chunking import chunked
 from sparsemm.compress import chooser
 from sparsemm.efficiency import measure, profile_cell
+from sparsemm.efficiency.clock import timed
 from sparsemm.models import Loaded
 from sparsemm.policies import SnapKV
 
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import gpu_cell  # noqa: E402
 import gpu_kernels  # noqa: E402
 import gpu_models  # noqa: E402
+import gpu_products  # noqa: E402
 from gpu_logits import compare_logits  # noqa: E402
 
 SETTINGS = gpu_cell.Settings(
@@ -64,8 +66,18 @@ def test_a_cell_of_the_gpu_profile(name, method, batch, cuda, monkeypatch):
     assert 0 < row["weight_bytes"] + row["reserved_cache_bytes"] < row["peak_bytes"]
 
 
+def test_products_alone(cuda, monkeypatch):
+    monkeypatch.setattr(gpu_kernels, "_CALLS", 1)
+    monkeypatch.setattr(gpu_products, "_TILINGS", gpu_products._TILINGS[:1])
+    model = gpu_models.build_model(gpu_models.MODELS[2], torch.device("cuda"), torch.bfloat16, tiny=True)
+    rows = gpu_products.product_rows(model, SETTINGS, timed)
+    assert [row["status"] for row in rows] == ["ok"] * 8
+    assert all(row["gb_s"] > 0 for row in rows)
+
+
 @pytest.mark.parametrize("name", gpu_models.MODELS[1:])
-def test_logits_in_16_bits_are_near_those_in_32(name, cuda):
+def test_logits_in_16_bits_are_near_those_in_32(name, cuda, monkeypatch):
+    monkeypatch.setattr("gpu_logits._STEPS", 4)
     assert compare_logits(name, 145, replace(SETTINGS, dtype="bfloat16"))["within_tolerance"]
 
 

@@ -1,0 +1,87 @@
+"""Every kernel compiled for an H200 (sm_90) and an A100 (sm_80) without one, at the shapes of the 7B models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
+
+COMPILE = """
+import re, subprocess, sys, tempfile
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from sparsemm.kernels import triton_decode as decode, triton_fused as fused
+from sparsemm.kernels import triton_gemv as gemv, triton_window as window
+
+NUMBERS = {"scaling": "fp32", "epsilon": "fp32", "starts": "*i64"}
+NUMBERS |= dict.fromkeys(("lengths", "used", "sequences", "chunks", "first"), "*i32")
+NUMBERS |= dict.fromkeys(("part_out", "part_lse", "part_max", "part_sum"), "*fp32")
+POINTERS = "query key value keys values new_keys new_values hidden weight out gate up cos sin query_out key_out norm "
+POINTERS += "query_bias key_bias value_bias vector residual"
+NUMBERS |= dict.fromkeys(POINTERS.split(), "*bf16")
+
+
+def made(arch, kernel, warps, at_least, shared, **constants):
+    names = [parameter.name for parameter in kernel.params]
+    kinds = NUMBERS | dict.fromkeys(constants, "constexpr")
+    if kernel is window._mean:
+        kinds["out"] = "*fp32"
+    signature = {name: kinds.get(name, "i32") for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
+    if kernel in (window._statistics, window._mean):
+        aligned |= {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.startswith(("query_", "key_"))}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    done = triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": warps})
+    what = f"sm_{arch} {kernel.__name__} {constants}"
+    ahead = len(re.findall(r"cp[.]async[.]cg[.]shared[.]global [^;]*, 0x10", done.asm["ptx"]))
+    assert ahead >= at_least, f"{what}: {ahead} loads of 16 bytes ahead of their use"
+    assert done.metadata.shared <= shared, f"{what}: {done.metadata.shared} bytes of shared memory"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(done.asm["cubin"])
+        file.flush()
+        tool = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        used = subprocess.run(tool, capture_output=True, text=True, check=True).stdout
+    assert "STACK:0 " in used and "LOCAL:0 " in used, f"{what}: registers are spilled: {used}"
+
+
+for arch in (90, 80):
+    for heads, group, width in ((32, 1, 128), (8, 4, 128), (4, 7, 128), (8, 1, 80), (8, 2, 64), (8, 1, 96)):
+        rows, padded = (16 if group > 1 else 1), triton.next_power_of_2(width)
+        sizes = dict(GROUP=group, WIDTH=width, PADDED=padded, CHUNK=64)
+        # Four programs share a multiprocessor of 228 KB.
+        made(arch, decode._split, 4, 4, 57_000, HEADS=heads, ROWS=rows, BLOCK=32, FRESH=1, DOT=group > 1, **sizes)
+        made(arch, decode._combine, 4, 0, 8_000, MERGED=decode._MERGED, **sizes)
+    tiling = gemv.TILING
+    tiles = dict(TILE=tiling.rows, BLOCK=tiling.channels, STAGES=tiling.stages)
+    # Seven programs share one.
+    streamed = (arch, tiling.warps, 4 * (tiling.stages - 1), 32_000)
+    for kernel, sizes in (
+        (gemv._project, dict(QUERIES=32, KEYS=32, HALF=64, WIDTH=4096, BIAS=False)),
+        (gemv._project, dict(QUERIES=28, KEYS=4, HALF=64, WIDTH=3584, BIAS=True)),
+        (gemv._gate, dict(WIDTH=4096)),
+        (gemv._add, dict(WIDTH=11008)),
+        (gemv._add, dict(WIDTH=18944)),
+    ):
+        made(streamed[0], kernel, *streamed[1:], **sizes, **tiles)
+    for heads, group in ((32, 1), (28, 7)):
+        sizes = dict(HEADS=heads, GROUP=group, WINDOW=32, ROWS=32, WIDTH=128, PADDED=128, BLOCK=window._BLOCK)
+        made(arch, window._statistics, 4, 4, 45_000, CHUNK=1024, **sizes)
+        made(arch, window._mean, 4, 4, 45_000, CHUNK=1024, MERGED=window._MERGED, **sizes)
+    made(arch, fused._rms_norm, 8, 0, 8_000, WIDTH=4096, PADDED=4096)
+    made(arch, fused._gated_silu, 4, 0, 0, BLOCK=fused._BLOCK)
+    made(arch, fused._rotate, 1, 0, 0, QUERY_HEADS=32, KEY_HEADS=8, HALF=64, PADDED=64)
+"""
+
+
+def test_every_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
