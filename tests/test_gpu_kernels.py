@@ -87,6 +87,7 @@ class Paged:
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("version", [varlen_2_10, varlen_2_13])
 def test_every_kernel_is_given_what_the_cache_holds(group, equal, version, monkeypatch):
+    monkeypatch.setattr("gpu_kernels._CALLS", 2)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", version)
     monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=flash))
     fake = SimpleNamespace(BatchDecodeWithPagedKVCacheWrapper=Paged)

@@ -72,6 +72,7 @@ def test_the_shapes_are_those_of_the_7b_models() -> None:
 @interpreted
 def test_kernels_side_by_side_and_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpu_logits._STEPS", 2)
+    monkeypatch.setattr("gpu_kernels._CALLS", 2)
     model = gpu_models.build_model(gpu_models.MODELS[1], torch.device("cpu"), torch.float32, tiny=True)
     cache = RaggedCache(2, reserve=2, storage="triton")
     key = torch.randn(1, 2, 70, 16, generator=torch.Generator().manual_seed(0))

@@ -93,7 +93,6 @@ class GraphStep:
     ) -> None:
         changed = [*(store.counts for store in self.stores), *state]
         saved = [tensor.clone() for tensor in changed]
-        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         least = float("inf")
 
         def undo() -> None:
@@ -102,7 +101,7 @@ class GraphStep:
             self._set(self._host)
 
         for index, context in enumerate(around):
-            graph = torch.cuda.CUDAGraph()
+            graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             with context():
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):

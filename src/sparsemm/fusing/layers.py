@@ -17,6 +17,8 @@ from sparsemm.fusing.modules import fused
 
 _LAYERS = ("Llama", "Mistral", "Qwen2", "Qwen2VL", "Qwen2_5_VL")  # their forwards are the same
 
+_CAPTURING = "transformers.utils.output_capturing"
+
 
 def fits(model: PreTrainedModel) -> bool:
     """Whether every text layer is one that is known, unchanged, on one device in one dtype."""
@@ -46,8 +48,7 @@ def _fits(layer: Any) -> bool:
     attention, mlp = layer.self_attn, layer.mlp
     inner = (attention.q_proj, attention.k_proj, attention.v_proj)
     plain = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-    parts = [layer, *layer.modules()]
-    if any("forward" in vars(part) or part._forward_hooks or part._forward_pre_hooks for part in parts):
+    if any(_changed(part) for part in layer.modules()):
         return False
     if any(type(part) is not torch.nn.Linear for part in (*inner, *plain)):
         return False
@@ -58,6 +59,13 @@ def _fits(layer: Any) -> bool:
     weights = list(layer.parameters())
     same = len({(weight.dtype, weight.device) for weight in weights}) == 1
     return same and all(weight.is_contiguous() for weight in weights)
+
+
+def _changed(part: torch.nn.Module) -> bool:
+    hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
+    # transformers leaves the hooks of `output_attentions` behind: they do nothing until outputs are asked for again.
+    others = [hook for hook in hooks if getattr(hook, "__module__", "") != _CAPTURING]
+    return "forward" in vars(part) or bool(others)
 
 
 def _step(layer: Any) -> Callable[..., torch.Tensor]:
