@@ -199,11 +199,15 @@ def pretend_cuda() -> Iterator[Any]:
     """Inside there is a CUDA device; gives its counters."""
     import importlib
 
+    from sparsemm.kernels.triton_gemv import Tiling
+
     with contextlib.ExitStack() as stack:
         for name, value in stand_ins().items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch("sparsemm.graphs._TIMED", 1))
+        large = Tiling(rows=16)  # few programs: the interpreter takes a millisecond for each
+        stack.enter_context(mock.patch("sparsemm.kernels.triton_gemv.TILING", large))
         for module_name, kernel in KERNELS:
             module = importlib.import_module(f"sparsemm.kernels.{module_name}")
             stack.enter_context(mock.patch.object(module, kernel, Launcher(getattr(module, kernel))))

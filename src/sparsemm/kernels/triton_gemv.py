@@ -26,7 +26,7 @@ class Tiling:
     warps: int = 4
 
 
-TILING = Tiling()
+TILING = Tiling()  # where none is given
 Linear = tuple[torch.Tensor, torch.Tensor | None]  # weight [out, in], bias [out]
 
 
@@ -188,13 +188,14 @@ def project(
     linears: tuple[Linear, Linear, Linear],
     cos: torch.Tensor,
     sin: torch.Tensor,
-    tiling: Tiling = TILING,
+    tiling: Tiling | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries, keys and values of one token, [1, heads, 1, D] each, from its hidden state before the norm.
 
     hidden, norm [C]; linears: weight and bias of queries, keys and values (all with a bias or none); cos, sin [D].
     Everything is contiguous and of one dtype.
     """
+    tiling = tiling or TILING
     (query, query_bias), (key, key_bias), (value, value_bias) = linears
     width, half = hidden.numel(), cos.numel() // 2
     queries, keys = len(query) // (2 * half), len(key) // (2 * half)
@@ -232,9 +233,10 @@ def gate(
     epsilon: float,
     gate_weight: torch.Tensor,
     up_weight: torch.Tensor,
-    tiling: Tiling = TILING,
+    tiling: Tiling | None = None,
 ) -> torch.Tensor:
     """silu(gate) * up [N] of the normed hidden [C]; weights [N, C]."""
+    tiling = tiling or TILING
     count, width = gate_weight.shape
     out = hidden.new_empty(count)
     _gate[(triton.cdiv(count, tiling.rows),)](
@@ -255,9 +257,10 @@ def gate(
 
 
 def add(
-    vector: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor, tiling: Tiling = TILING
+    vector: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor, tiling: Tiling | None = None
 ) -> torch.Tensor:
     """residual [N] + weight [N, C] @ vector [C]."""
+    tiling = tiling or TILING
     count, width = weight.shape
     out = torch.empty_like(residual)
     _add[(triton.cdiv(count, 2 * tiling.rows),)](
