@@ -142,13 +142,15 @@ MASKS = [
     for model in models_of(benchmark)
 ]
 ATTENTION_MAPS = [f"{OUT}/attention_maps/{model}.parquet" for model in MODELS]
-EFFICIENCY = [
-    f"{OUT}/efficiency/{model}/{policy}-{tokens}.parquet"
-    for model in MODELS
-    for policy in config["efficiency"]["policies"]
-    for tokens in config["efficiency"]["tokens"]
-]
-PROFILE = [path.replace("/efficiency/", "/profile/", 1) for path in EFFICIENCY]
+EFFICIENCY, PROFILE = (
+    [
+        f"{OUT}/{kind}/{model}/{policy}-{tokens}.parquet"
+        for model in MODELS
+        for policy in config["efficiency"]["policies"]
+        for tokens in config["efficiency"]["tokens"]
+    ]
+    for kind in ("efficiency", "profile")
+)
 TABLE_NAMES = ["findings", "table1", "table2", "table3", "table4", "table5", "table_audit", "table_profile"]
 TABLE_NAMES.append("comparison")
 FIGURE_NAMES = ["figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit"]
