@@ -33,7 +33,7 @@ _FREE = (
     "detach",
 )
 _FREE += ("split", "aten.t.", "alias", "empty", "squeeze", "prim", "unbind")
-_TRITON = [(triton_decode, "_split"), (triton_decode, "_combine")]
+_TRITON = [(triton_decode, name) for name in ("split_one", "split_group", "combine")]
 _TRITON += [(triton_fused, name) for name in ("_rms_norm", "_gated_silu", "_rotate")]
 _TRITON += [(triton_gemv, name) for name in ("_project", "_gate", "_add")]
 

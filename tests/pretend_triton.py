@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from pretend_cuda import CudaTensor, device
 
-KERNELS = (("triton_decode", "_split"), ("triton_decode", "_combine"), ("triton_fused", "_rms_norm"))
+KERNELS = (("triton_decode", "split_one"), ("triton_decode", "split_group"), ("triton_decode", "combine"))
+KERNELS += (("triton_fused", "_rms_norm"),)
 KERNELS += (("triton_fused", "_gated_silu"), ("triton_fused", "_rotate"), ("triton_gemv", "_project"))
 KERNELS += (("triton_gemv", "_gate"), ("triton_gemv", "_add"))
 KERNELS += (("triton_window", "_statistics"), ("triton_window", "_mean"))

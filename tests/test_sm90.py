@@ -15,7 +15,7 @@ import re, subprocess, sys, tempfile
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from sparsemm.kernels import triton_decode as decode, triton_fused as fused
+from sparsemm.kernels import triton_fused as fused, triton_split as split
 from sparsemm.kernels import triton_gemv as gemv, triton_window as window
 
 NUMBERS = {"scaling": "fp32", "epsilon": "fp32", "starts": "*i64"}
@@ -51,11 +51,12 @@ def made(arch, kernel, warps, at_least, shared, **constants):
 
 for arch in (90, 80):
     for heads, group, width in ((32, 1, 128), (8, 4, 128), (4, 7, 128), (8, 1, 80), (8, 2, 64), (8, 1, 96)):
-        rows, padded = (16 if group > 1 else 1), triton.next_power_of_2(width)
-        sizes = dict(GROUP=group, WIDTH=width, PADDED=padded, CHUNK=64)
+        sizes = dict(WIDTH=width, PADDED=triton.next_power_of_2(width), CHUNK=64)
+        kernel, grouped = (split.split_group, dict(GROUP=group, ROWS=16)) if group > 1 else (split.split_one, {})
         # Four programs share a multiprocessor of 228 KB.
-        made(arch, decode._split, 4, 4, 57_000, HEADS=heads, ROWS=rows, BLOCK=32, FRESH=1, DOT=group > 1, **sizes)
-        made(arch, decode._combine, 4, 0, 8_000, MERGED=decode._MERGED, **sizes)
+        made(arch, kernel, 4, 4, 57_000, HEADS=heads, BLOCK=32, FRESH=1, **sizes, **grouped)
+        for merged, warps in ((16, 4), (64, 4), (128, 8)):
+            made(arch, split.combine, warps, 0, 8_000, GROUP=group, MERGED=merged, **sizes)
     tiling = gemv.TILING
     tiles = dict(TILE=tiling.rows, BLOCK=tiling.channels, STAGES=tiling.stages)
     # Seven programs share one.

@@ -11,6 +11,7 @@ triton = pytest.importorskip("triton", reason="triton is not installed: pip inst
 if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
     pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
 
+from sparsemm.kernels import triton_decode  # noqa: E402
 from sparsemm.kernels.triton_decode import chunk_tokens, decode, work_list  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,6 +36,8 @@ CASES = [
     (1, 3, 7, 96, torch.float16, [63, 64, 65]),
     (2, 1, 1, 128, torch.bfloat16, [200, 5]),
     (1, 2, 2, 24, torch.float32, [130, 0]),
+    (1, 2, 1, 80, torch.float16, [65, 3]),
+    (1, 1, 1, 96, torch.float32, [64]),
 ]
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
@@ -74,6 +77,13 @@ def test_every_head_attends_to_its_own_tokens(rows, heads, group, width, dtype, 
         assert torch.equal(values[start : start + length].cpu(), value)
         end = slice(start + length, start + capacity)
         assert torch.equal(keys[end].cpu(), flat_keys[end])  # nothing is written beyond
+
+
+@pytest.mark.parametrize(("group", "length", "merged"), [(1, 1030, 64), (2, 4200, 128)])
+def test_many_chunks_are_merged(group, length, merged, monkeypatch):
+    monkeypatch.setattr(triton_decode, "processors", lambda device: 132)
+    assert work_list([length + 3], DEVICE).merged == merged
+    test_every_head_attends_to_its_own_tokens(1, 1, group, 8, torch.float32, [length])
 
 
 def test_work_covers_every_token_once_and_starts_with_whole_chunks():

@@ -1,0 +1,235 @@
+"""The kernels of ragged decode attention, which `triton_decode.decode` launches. Importing this module needs triton."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def split_group(  # type: ignore[no-untyped-def]
+    query,
+    new_keys,
+    new_values,
+    keys,
+    values,
+    starts,
+    lengths,
+    used,
+    sequences,
+    chunks,
+    first,
+    part_out,
+    part_lse,
+    scaling,
+    query_row,
+    query_head,
+    key_row,
+    key_head,
+    value_row,
+    value_head,
+    HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PADDED: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
+    FRESH: tl.constexpr,
+):
+    """One chunk of one sequence: normalised partial output [GROUP, WIDTH] and its log-sum-exp, in float32.
+
+    The group's queries, padded to ROWS >= 16, meet the keys in matrix products.
+    """
+    program = tl.program_id(0)
+    sequence = tl.load(sequences + program).to(tl.int64)
+    chunk = tl.load(chunks + program)
+    length = tl.load(lengths + sequence)
+    if chunk == 0:
+        # `lengths` is still being read by other programs: `combine` copies this over it.
+        tl.store(used + sequence, length + FRESH)
+    begin = chunk * CHUNK
+    if begin < length + FRESH:
+        row = sequence // HEADS
+        head = sequence % HEADS
+        start = tl.load(starts + sequence).to(tl.int64)
+        heads = tl.arange(0, ROWS)  # query heads of the group, padded to what a matrix product takes
+        channels = tl.arange(0, PADDED)
+        real = channels < WIDTH
+        inside = (heads[:, None] < GROUP) & real[None, :]
+        at = query + row * query_row + (head * GROUP + heads[:, None]) * query_head + channels[None, :]
+        q = tl.load(at, mask=inside, other=0.0)  # [ROWS, PADDED]
+        maximum = tl.full([ROWS], float("-inf"), tl.float32)
+        weight = tl.zeros([ROWS], tl.float32)
+        out = tl.zeros([ROWS, PADDED], tl.float32)
+        if FRESH:  # noqa: SIM102  known at compile time, the next one only in the kernel
+            if length < begin + CHUNK:  # the new token falls into this chunk: write it and start from it
+                new_key = tl.load(new_keys + row * key_row + head * key_head + channels, mask=real, other=0.0)
+                new_value = tl.load(
+                    new_values + row * value_row + head * value_head + channels, mask=real, other=0.0
+                )
+                spot = (start + length) * WIDTH + channels
+                tl.store(keys + spot, new_key, mask=real)
+                tl.store(values + spot, new_value, mask=real)
+                maximum = tl.sum(q.to(tl.float32) * new_key.to(tl.float32)[None, :], 1) * scaling
+                weight = weight + 1.0
+                out = out + new_value.to(tl.float32)[None, :]
+        end = tl.minimum(begin + CHUNK, length)
+        for block in tl.range(begin, end, BLOCK, num_stages=4):
+            tokens = block + tl.arange(0, BLOCK)
+            held = tokens < end
+            spots = (start + tokens)[:, None] * WIDTH + channels[None, :]
+            mask = held[:, None] & real[None, :]
+            k = tl.load(keys + spots, mask=mask, other=0.0)  # [BLOCK, PADDED]
+            v = tl.load(values + spots, mask=mask, other=0.0)
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scaling
+            scores = tl.where(held[None, :], scores, float("-inf"))  # [ROWS, BLOCK]
+            above = tl.maximum(maximum, tl.max(scores, 1))
+            fade = tl.exp(maximum - above)
+            p = tl.exp(scores - above[:, None])
+            weight = weight * fade + tl.sum(p, 1)
+            out = out * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+            maximum = above
+        part = (tl.load(first + sequence) + chunk).to(tl.int64) * GROUP + heads
+        tl.store(part_lse + part, maximum + tl.log(weight), mask=heads < GROUP)
+        tl.store(part_out + part[:, None] * WIDTH + channels[None, :], out / weight[:, None], mask=inside)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def split_one(  # type: ignore[no-untyped-def]
+    query,
+    new_keys,
+    new_values,
+    keys,
+    values,
+    starts,
+    lengths,
+    used,
+    sequences,
+    chunks,
+    first,
+    part_out,
+    part_lse,
+    scaling,
+    query_row,
+    query_head,
+    key_row,
+    key_head,
+    value_row,
+    value_head,
+    HEADS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PADDED: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
+    FRESH: tl.constexpr,
+):
+    """`split_group` for a group of one query head.
+
+    Every slot of a block keeps a softmax of its own, so that warps meet only after the loop: sums over the block inside
+    of it take more instructions than an H200 can issue while the block's bytes arrive.
+    """
+    program = tl.program_id(0)
+    sequence = tl.load(sequences + program).to(tl.int64)
+    chunk = tl.load(chunks + program)
+    length = tl.load(lengths + sequence)
+    if chunk == 0:
+        # `lengths` is still being read by other programs: `combine` copies this over it.
+        tl.store(used + sequence, length + FRESH)
+    begin = chunk * CHUNK
+    if begin < length + FRESH:
+        row = sequence // HEADS
+        head = sequence % HEADS
+        start = tl.load(starts + sequence).to(tl.int64)
+        slots = tl.arange(0, BLOCK)
+        channels = tl.arange(0, PADDED)
+        real = channels < WIDTH
+        # An empty slot stays at -1e30, finite: whatever weight it gathers fades to nothing beside a real token's.
+        q = tl.load(query + row * query_row + head * query_head + channels, mask=real, other=0.0)
+        q = q.to(tl.float32) * (scaling * 1.4426950408889634)  # 1 / ln 2: powers of 2 below
+        maximum = tl.full([BLOCK], -1e30, tl.float32)
+        weight = tl.zeros([BLOCK], tl.float32)
+        out = tl.zeros([BLOCK, PADDED], tl.float32)
+        if FRESH:  # noqa: SIM102  known at compile time, the next one only in the kernel
+            if length < begin + CHUNK:  # the new token falls into this chunk: write it and start from it
+                new_key = tl.load(new_keys + row * key_row + head * key_head + channels, mask=real, other=0.0)
+                new_value = tl.load(
+                    new_values + row * value_row + head * value_head + channels, mask=real, other=0.0
+                )
+                spot = (start + length) * WIDTH + channels
+                tl.store(keys + spot, new_key, mask=real)
+                tl.store(values + spot, new_value, mask=real)
+                score = tl.sum(q * new_key.to(tl.float32), 0)
+                maximum = tl.where(slots == 0, score, maximum)
+                weight = tl.where(slots == 0, 1.0, weight)
+                out = tl.where((slots == 0)[:, None], new_value.to(tl.float32)[None, :], out)
+        end = tl.minimum(begin + CHUNK, length)
+        for block in tl.range(begin, end, BLOCK, num_stages=4):
+            tokens = block + slots
+            held = tokens < end
+            spots = (start + tokens)[:, None] * WIDTH + channels[None, :]
+            mask = held[:, None] & real[None, :]
+            k = tl.load(keys + spots, mask=mask, other=0.0)  # [BLOCK, PADDED]
+            v = tl.load(values + spots, mask=mask, other=0.0)
+            scores = tl.where(held, tl.sum(q[None, :] * k.to(tl.float32), 1), -1e30)
+            above = tl.maximum(maximum, scores)
+            fade = tl.exp2(maximum - above)
+            p = tl.exp2(scores - above)
+            weight = weight * fade + p
+            out = out * fade[:, None] + p[:, None] * v.to(tl.float32)
+            maximum = above
+        top = tl.max(maximum, 0)
+        fade = tl.exp2(maximum - top)
+        total = tl.sum(weight * fade, 0)
+        merged = tl.sum(out * fade[:, None], 0) / total
+        part = (tl.load(first + sequence) + chunk).to(tl.int64)
+        tl.store(part_lse + part, (top + tl.log2(total)) * 0.6931471805599453)
+        tl.store(part_out + part * WIDTH + channels, merged, mask=real)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def combine(  # type: ignore[no-untyped-def]
+    part_out,
+    part_lse,
+    lengths,
+    used,
+    first,
+    out,
+    GROUP: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PADDED: tl.constexpr,
+    CHUNK: tl.constexpr,
+    MERGED: tl.constexpr,
+):
+    """Merge the chunks of one query head's sequence; a sequence without any token gives zeros."""
+    sequence = tl.program_id(0).to(tl.int64)
+    member = tl.program_id(1)
+    length = tl.load(used + sequence)
+    if member == 0:
+        tl.store(lengths + sequence, length)
+    count = (length + CHUNK - 1) // CHUNK
+    channels = tl.arange(0, PADDED)
+    real = channels < WIDTH
+    base = tl.load(first + sequence).to(tl.int64)
+    maximum = tl.full([], float("-inf"), tl.float32)
+    weight = tl.full([], 0.0, tl.float32)
+    total = tl.zeros([PADDED], tl.float32)
+    for block in range(0, count, MERGED):
+        chunks = block + tl.arange(0, MERGED)
+        held = chunks < count
+        part = (base + chunks) * GROUP + member
+        lse = tl.load(part_lse + part, mask=held, other=float("-inf"))
+        above = tl.maximum(maximum, tl.max(lse, 0))
+        fade = tl.exp(maximum - above)
+        p = tl.exp(lse - above)
+        parts = tl.load(
+            part_out + part[:, None] * WIDTH + channels[None, :],
+            mask=held[:, None] & real[None, :],
+            other=0.0,
+        )
+        total = total * fade + tl.sum(p[:, None] * parts, 0)
+        weight = weight * fade + tl.sum(p, 0)
+        maximum = above
+    total = total / tl.where(weight > 0.0, weight, 1.0)
+    spot = (sequence * GROUP + member) * WIDTH + channels
+    tl.store(out + spot, total.to(out.dtype.element_ty), mask=real)
