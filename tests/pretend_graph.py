@@ -176,6 +176,7 @@ def stand_ins() -> dict[str, Any]:
         "stream": lambda stream: contextlib.nullcontext(),
         "current_stream": lambda *args: stream,
         "default_stream": lambda *args: stream,
+        "device_of": lambda tensor: contextlib.nullcontext(),
         "Event": Event,
         "CUDAGraph": Graph,
         "graph": capturing,

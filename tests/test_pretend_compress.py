@@ -11,6 +11,7 @@ from sparsemm import LocalWindow, RandomHeads, SnapKV, SparseMM, allocate, poole
 from sparsemm.attention import switched
 from sparsemm.compress import compress, mask_heads
 from sparsemm.engine import run_cells
+from sparsemm.errors import InputError
 from sparsemm.greedy import GreedyLoop, prefill
 from sparsemm.probe import ProbeImage
 from sparsemm.scoring import READ_PROMPT, ScoringSettings, score_samples
@@ -196,3 +197,16 @@ def test_caches_and_graphs_go_when_they_are_let_go(cuda, no_collector):
         assert held[0] == held[1]
     del run
     assert torch.cuda.memory_allocated() == before
+
+
+def test_a_graph_needs_one_device(cuda):
+    model = moved("llava_next-mistral")
+    layers = model.get_decoder().layers
+    there = layers[1]
+    try:
+        layers[1] = here("llava_next-mistral").get_decoder().layers[1]
+        refused = pytest.raises(InputError, match="needs the model on one device")
+        with refused, compress(model, SnapKV(16, window=8), cuda_graph=True):
+            pass
+    finally:
+        layers[1] = there

@@ -125,6 +125,8 @@ def compress(
             raise InputError(
                 f"cuda_graph=True needs the model on CUDA, it is on {model.device.type}; leave it out or move the model"
             )
+        if cuda_graph and len({weight.device for weight in model.parameters()}) > 1:
+            raise InputError("cuda_graph=True needs the model on one device, it is on several; leave it out")
         run = Run()
         entering.enter_context(switched(model, NAME))
         entering.enter_context(chunked(model))

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from sparsemm.cache import RaggedCache, RaggedLayer
 from sparsemm.errors import InputError
 from sparsemm.fusing import Way, ways
+from sparsemm.kernels.current import on_device_of
 
 _WARM_UPS = 2  # runs before the capture: libraries make their handles and workspaces, Triton compiles
 _TIMED = 5  # replays of a graph that has rivals
@@ -63,7 +64,8 @@ class GraphStep:
         if self.stores[0].keys.is_cuda:
             if self.stores[0].grown >= self.stores[0].reserve:
                 self.stores[0].advance(1)  # no room even for the warm-up: say so before anything runs
-            self._capture(state, around)
+            with on_device_of(self.stores[0].keys):
+                self._capture(state, around)
 
     def __call__(self) -> torch.Tensor:
         """The step's output; on CUDA the same memory at every call. InputError when the cache has no room."""
@@ -72,8 +74,9 @@ class GraphStep:
         for layer in self.layers:
             layer.seen += 1
         if self._graph is not None:
-            self._graph.replay()
             assert self._out is not None
+            with on_device_of(self._out):
+                self._graph.replay()
             return self._out
         true = self._counters()
         self._set(self._host)

@@ -15,6 +15,7 @@ import torch
 import triton
 
 from sparsemm.errors import InputError
+from sparsemm.kernels.current import on_device_of
 from sparsemm.kernels.triton_split import combine, split_group, split_one
 
 WIDTHS = (64, 80, 96, 128)  # head sizes that are tested; any other up to 256 works too
@@ -104,40 +105,41 @@ def decode(
     parts = len(work.sequence)
     part_out = torch.empty((parts, group, width), dtype=torch.float32, device=query.device)
     part_lse = torch.empty((parts, group), dtype=torch.float32, device=query.device)
-    if parts:
-        split[(parts,)](
-            query,
-            key,
-            value,
-            keys,
-            values,
-            starts,
-            lengths,
-            used,
-            work.sequence,
-            work.chunk,
-            work.first,
+    with on_device_of(query):
+        if parts:
+            split[(parts,)](
+                query,
+                key,
+                value,
+                keys,
+                values,
+                starts,
+                lengths,
+                used,
+                work.sequence,
+                work.chunk,
+                work.first,
+                part_out,
+                part_lse,
+                scaling,
+                *(stride for tensor in (query, key, value) for stride in tensor.stride()[:2]),
+                HEADS=heads,
+                BLOCK=_BLOCK_BYTES // query.element_size(),
+                FRESH=int(new is not None),
+                **sizes,
+                **grouped,
+                num_warps=4,
+            )
+        combine[(len(lengths), group)](
             part_out,
             part_lse,
-            scaling,
-            *(stride for tensor in (query, key, value) for stride in tensor.stride()[:2]),
-            HEADS=heads,
-            BLOCK=_BLOCK_BYTES // query.element_size(),
-            FRESH=int(new is not None),
+            lengths,
+            used,
+            work.first,
+            out,
+            GROUP=group,
             **sizes,
-            **grouped,
-            num_warps=4,
+            MERGED=work.merged,
+            num_warps=8 if work.merged > 64 else 4,
         )
-    combine[(len(lengths), group)](
-        part_out,
-        part_lse,
-        lengths,
-        used,
-        work.first,
-        out,
-        GROUP=group,
-        **sizes,
-        MERGED=work.merged,
-        num_warps=8 if work.merged > 64 else 4,
-    )
     return out

@@ -10,6 +10,8 @@ import torch
 import triton
 import triton.language as tl
 
+from sparsemm.kernels.current import on_device_of
+
 _BLOCK = 64  # keys read at once
 _CHUNKS = (128, 2048)  # keys of one program: least and most
 _PROGRAMS = 1024  # aimed at
@@ -158,8 +160,9 @@ def window_attention(query: torch.Tensor, key: torch.Tensor, scaling: float) -> 
     sizes |= {"PADDED": max(16, triton.next_power_of_2(width)), "BLOCK": _BLOCK, "CHUNK": chunk}
     strides = (*query.stride()[:3], *key.stride()[:3])
     grid = (sequences, chunks)
-    _statistics[grid](query, key, part_max, part_sum, scaling, past, *strides, **sizes, num_warps=4)
-    _mean[grid](
-        query, key, part_max, part_sum, out, scaling, past, *strides, **sizes, MERGED=_MERGED, num_warps=4
-    )
+    with on_device_of(key):
+        _statistics[grid](query, key, part_max, part_sum, scaling, past, *strides, **sizes, num_warps=4)
+        _mean[grid](
+            query, key, part_max, part_sum, out, scaling, past, *strides, **sizes, MERGED=_MERGED, num_warps=4
+        )
     return out.view(batch, kv_heads, -1, past).mean(2)
