@@ -108,8 +108,8 @@ def compress(
     another model than `model.name_or_path` are refused unless any_scores is True. A bare `model(...)` call makes
     its own cache and is not compressed. All threads that generate with this model meanwhile are compressed.
 
-    cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs CUDA and triton, and
-    one thread.
+    cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs triton, the whole model
+    on one CUDA device, and one thread.
 
     Prompts above 4096 tokens go through norms and MLPs in chunks of so many, which needs less memory (chunking.py).
 
