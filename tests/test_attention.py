@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import DynamicCache
+from transformers.masking_utils import AttentionMaskInterface
 
 from sparsemm.attention import NAME, capture_prefill, decode_step, register, switched, text_layers
 from sparsemm.cache import RaggedCache
@@ -38,6 +39,17 @@ def test_name_is_safe_and_registering_repeats(variant):
     register(), register()
     assert not any(part in NAME for part in ("sdpa", "flash", "flex_attention", "paged|", "/"))
     assert len(text_layers(tiny.model(variant))) == tiny.LAYERS
+
+
+def test_a_mask_is_made_where_something_is_hidden():
+    """Older transformers make one for every token while a graph is captured, and it would be read on the host."""
+    register()
+    make = AttentionMaskInterface()[NAME]
+    one = {"batch_size": 1, "q_length": 1, "kv_length": 5, "q_offset": 4, "kv_offset": 0}
+    assert make(**one) is None
+    assert make(**one, attention_mask=torch.tensor([[False, True, True, True, True]])) is not None
+    assert make(**one, local_size=3) is not None
+    assert make(**one | {"q_length": 2, "q_offset": 3}).shape == (1, 1, 2, 5)
 
 
 @pytest.mark.parametrize("options", [{}, {"use_cache": False}], ids=["dynamic", "no cache"])

@@ -50,7 +50,17 @@ def ragged_attention(
 def register() -> None:
     """Make the name known to transformers (again and again is fine)."""
     AttentionInterface.register(NAME, ragged_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, _mask)
+
+
+def _mask(**options: Any) -> torch.Tensor | None:
+    """`sdpa_mask`, but none for one token that nothing is hidden from: it would be looked into on the host.
+
+    transformers leaves that one out too, before 5.20 not while a CUDA graph is captured.
+    """
+    if options["q_length"] == 1 and options.get("attention_mask") is None and not options.get("local_size"):
+        return None
+    return sdpa_mask(**options)
 
 
 def text_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
