@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,22 @@ def test_rows_of_a_batch_are_the_same_prompt(variant: str, monkeypatch: pytest.M
         inspect=lambda begun, loop: tokens.extend(loop.run(3).tolist()) or {},
     )
     assert tokens == [tokens[0]] * 3
+
+
+def test_no_repeat_pays_for_garbage_of_imports() -> None:
+    """A pass over all objects takes longer than many steps, and fell into one repeat of three."""
+    inputs = build_prompt(loaded(), 300)
+    before, seen = gc.get_freeze_count(), []
+    measure(
+        tiny.model(),
+        inputs,
+        FullKV(),
+        new_tokens=2,
+        inspect=lambda begun, loop: seen.append((gc.get_freeze_count(), len(gc.get_objects()))) or {},
+    )
+    ((frozen, looked_at),) = seen
+    assert gc.get_freeze_count() == before
+    assert looked_at < frozen / 10
 
 
 def test_the_largest_batch_fills_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from transformers.modeling_utils import PreTrainedModel
 from sparsemm.attention import switched
 from sparsemm.cache import Chooser, RaggedCache
 from sparsemm.compress import chooser
-from sparsemm.efficiency.clock import Stopwatch, synchronize, timed
+from sparsemm.efficiency.clock import Stopwatch, synchronize, timed, without_old_garbage
 from sparsemm.efficiency.floor import copy_bandwidth, largest_batch, moved_bytes, weight_bytes
 from sparsemm.errors import InputError
 from sparsemm.greedy import GreedyLoop, prefill
@@ -133,11 +133,12 @@ def measure(
         raise InputError(f"efficiency.batches: {batch} is too small; use 1 or more, or largest")
     device, weights = model.device, weight_bytes(model)
     bandwidth = copy_bandwidth(device)
-    with switched(model):
-        if warm_inputs is not None:
+    if warm_inputs is not None:
+        with switched(model):
             warm = _begin(model, warm_inputs, policy, 4, storage)
             GreedyLoop(model, warm.cache, warm.token, warm.place).run(4)
-            del warm
+        del warm
+    with switched(model), without_old_garbage():
         with PeakMemory(device) as peak:
             begun = _begin(model, inputs, policy, new_tokens, storage)
             prefills, decodes = [begun.times], list[float]()
