@@ -14,7 +14,7 @@ from gpu_models import build_model, build_prompt
 from gpu_products import product_rows
 
 from sparsemm import HeadScores, make_policy
-from sparsemm.efficiency.clock import timed
+from sparsemm.clock import timed
 from sparsemm.efficiency.measurement import Begun, Measured, measure
 from sparsemm.efficiency.profile import LARGEST, as_profile
 from sparsemm.greedy import GreedyLoop

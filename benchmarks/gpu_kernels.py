@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sparsemm.cache import RaggedCache
+from sparsemm.graphs import captured
 from sparsemm.kernels.storage import slots_of
 
 _CALLS = 20  # steps timed together
@@ -187,12 +188,4 @@ def graphed(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
     """The calls of all layers as one CUDA graph; elsewhere as they are."""
     if device.type != "cuda":
         return run
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
-        run()
-    return graph.replay
+    return captured(run, run)[0].replay

@@ -41,12 +41,15 @@ def test_name_is_safe_and_registering_repeats(variant):
     assert len(text_layers(tiny.model(variant))) == tiny.LAYERS
 
 
-def test_a_mask_is_made_where_something_is_hidden():
+def test_a_mask_is_made_where_something_is_hidden(monkeypatch):
     """Older transformers make one for every token while a graph is captured, and it would be read on the host."""
     register()
     make = AttentionMaskInterface()[NAME]
     one = {"batch_size": 1, "q_length": 1, "kv_length": 5, "q_offset": 4, "kv_offset": 0}
-    assert make(**one) is None
+    with monkeypatch.context() as patch:
+        patch.setattr("sparsemm.attention.sdpa_mask", lambda **options: "made")
+        assert make(**one) is None
+        assert make(**one | {"q_length": 2}) == "made"
     assert make(**one, attention_mask=torch.tensor([[False, True, True, True, True]])) is not None
     assert make(**one, local_size=3) is not None
     assert make(**one | {"q_length": 2, "q_offset": 3}).shape == (1, 1, 2, 5)

@@ -37,13 +37,13 @@ def tokens_here() -> list[list[int]]:
 def test_the_fastest_way_is_kept_and_remembered(times, kept, monkeypatch):
     expected, asked = tokens_here(), []
 
-    def measured(graph, undo):
+    def measured(graph, undo, device):
         graph.replay()
         undo()
         asked.append(graph)
         return times[len(asked) - 1]
 
-    monkeypatch.setattr(graphs, "_milliseconds", measured)
+    monkeypatch.setattr(graphs, "_seconds", measured)
     monkeypatch.setattr(graphs, "_fastest", WeakKeyDictionary())
     with pretend_cuda():
         model = moved(FAMILY)

@@ -13,9 +13,9 @@ import torch
 from sparsemm.attention import switched
 from sparsemm.cache import RaggedCache
 from sparsemm.chunking import chunked
+from sparsemm.clock import timed
 from sparsemm.compress import chooser
 from sparsemm.efficiency import measure, profile_cell
-from sparsemm.efficiency.clock import timed
 from sparsemm.models import Loaded
 from sparsemm.policies import SnapKV
 

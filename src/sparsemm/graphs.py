@@ -10,19 +10,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedModel
 
 from sparsemm.cache import RaggedCache, RaggedLayer
+from sparsemm.clock import timed
 from sparsemm.errors import InputError
 from sparsemm.fusing import Way, ways
 from sparsemm.kernels.current import on_device_of
 
 _WARM_UPS = 2  # runs before the capture: libraries make their handles and workspaces, Triton compiles
 _TIMED = 5  # replays of a graph that has rivals
+
+Result = TypeVar("Result")
+Around = Callable[[], AbstractContextManager[None]]  # what a capture is made inside of
 
 _fastest: WeakKeyDictionary[PreTrainedModel, dict[int, Way]] = WeakKeyDictionary()  # by rows
 
@@ -46,7 +50,7 @@ class GraphStep:
         cache: RaggedCache,
         run: Callable[[], torch.Tensor],
         state: Sequence[torch.Tensor] = (),
-        around: Sequence[Callable[[], AbstractContextManager[None]]] = (nullcontext,),
+        around: Sequence[Around] = (nullcontext,),
     ) -> None:
         """run: feeds one token a row through every layer of `cache` and returns a tensor; it reads static tensors.
 
@@ -91,9 +95,7 @@ class GraphStep:
             layer.store is store for layer, store in zip(cache.ragged, self.stores)
         )
 
-    def _capture(
-        self, state: Sequence[torch.Tensor], around: Sequence[Callable[[], AbstractContextManager[None]]]
-    ) -> None:
+    def _capture(self, state: Sequence[torch.Tensor], around: Sequence[Around]) -> None:
         changed = [*(store.counts for store in self.stores), *state]
         saved = [tensor.clone() for tensor in changed]
         least = float("inf")
@@ -103,21 +105,16 @@ class GraphStep:
                 tensor.copy_(before)
             self._set(self._host)
 
+        def warm_up() -> None:
+            for _ in range(_WARM_UPS):
+                self.run()
+                undo()
+
         for index, context in enumerate(around):
-            graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             with context():
-                side.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(side):
-                    for _ in range(_WARM_UPS):
-                        self.run()
-                        undo()
-                torch.cuda.current_stream().wait_stream(side)
-                # On the same stream, with the workspace of cuBLAS that the warm-up made there: that of torch's own
-                # stream for captures belongs to the first graph made on it, and is freed with it under later ones.
-                with torch.cuda.graph(graph, stream=side):
-                    out = self.run()
+                graph, out = captured(self.run, warm_up)
             self._set(self._host)
-            taken = _milliseconds(graph, undo) if len(around) > 1 else 0.0
+            taken = _seconds(graph, undo, saved[0].device) if len(around) > 1 else 0.0
             if taken < least:
                 least, self.taken, self._graph, self._out = taken, index, graph, out
 
@@ -130,17 +127,27 @@ class GraphStep:
             store.count_grown(grown)
 
 
-def _milliseconds(graph: torch.cuda.CUDAGraph, undo: Callable[[], None]) -> float:
+def captured(run: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """`run` as a CUDA graph of the current device, and what it returned. `warm_up` runs first, on the same stream.
+
+    So the graph uses the workspace of cuBLAS that the warm-up made there: that of torch's own stream for captures
+    belongs to the first graph made on it, and is freed with it under later ones.
+    """
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        warm_up()
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.cuda.graph(graph, stream=side):
+        out = run()
+    return graph, out
+
+
+def _seconds(graph: torch.cuda.CUDAGraph, undo: Callable[[], None], device: torch.device) -> float:
     """The least of a few replays, each taken back."""
     times = []
     for _ in range(_TIMED):
-        begin: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        times.append(float(begin.elapsed_time(end)))
+        times.append(timed(device, graph.replay))
         undo()
     return min(times)
 

@@ -9,7 +9,7 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.cache import RaggedCache
-from sparsemm.efficiency.clock import timed
+from sparsemm.clock import timed
 
 _COPIED = {"cuda": 1 << 32, "cpu": 1 << 26}  # bytes of one copy: many times what the device's caches hold
 _FREE_SHARE = 0.85  # of the free memory that the caches of the largest batch may take

@@ -18,8 +18,8 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.attention import switched
 from sparsemm.cache import Chooser, RaggedCache
+from sparsemm.clock import Stopwatch, synchronize, timed, without_old_garbage
 from sparsemm.compress import chooser
-from sparsemm.efficiency.clock import Stopwatch, synchronize, timed, without_old_garbage
 from sparsemm.efficiency.floor import copy_bandwidth, largest_batch, moved_bytes, weight_bytes
 from sparsemm.errors import InputError
 from sparsemm.greedy import GreedyLoop, prefill

@@ -15,6 +15,8 @@ import torch
 import triton
 import triton.language as tl
 
+from sparsemm.kernels.triton_fused import silu_times
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -150,10 +152,7 @@ def _gate(  # type: ignore[no-untyped-def]
     begin = tl.minimum(rows, count - 1).to(tl.int64) * WIDTH
     g, u = _two_sums(hidden, norm, gate + begin, up + begin, epsilon, WIDTH, TILE, BLOCK, STAGES, NORM=True)
     kind = out.dtype.element_ty
-    g = g.to(kind).to(tl.float32)
-    g = (g / (1.0 + tl.exp(-g))).to(kind).to(tl.float32)
-    u = u.to(kind).to(tl.float32)
-    tl.store(out + rows, (g * u).to(kind), mask=rows < count)
+    tl.store(out + rows, silu_times(g.to(kind), u.to(kind)), mask=rows < count)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -216,12 +215,8 @@ def project(
         QUERIES=queries,
         KEYS=keys,
         HALF=half,
-        WIDTH=width,
         BIAS=query_bias is not None,
-        TILE=tiling.rows,
-        BLOCK=_block(width, tiling),
-        STAGES=tiling.stages,
-        num_warps=tiling.warps,
+        **_cut(width, tiling),
     )
     out = out[None, :, None]
     return out[:, :queries], out[:, queries : queries + keys], out[:, queries + keys :]
@@ -247,11 +242,7 @@ def gate(
         out,
         epsilon,
         count,
-        WIDTH=width,
-        TILE=tiling.rows,
-        BLOCK=_block(width, tiling),
-        STAGES=tiling.stages,
-        num_warps=tiling.warps,
+        **_cut(width, tiling),
     )
     return out
 
@@ -269,14 +260,13 @@ def add(
         residual,
         out,
         count,
-        WIDTH=width,
-        TILE=tiling.rows,
-        BLOCK=_block(width, tiling),
-        STAGES=tiling.stages,
-        num_warps=tiling.warps,
+        **_cut(width, tiling),
     )
     return out
 
 
-def _block(width: int, tiling: Tiling) -> int:
-    return min(tiling.channels, int(triton.next_power_of_2(width)))
+def _cut(width: int, tiling: Tiling) -> dict[str, int]:
+    """A tiling as options of a launch."""
+    block = min(tiling.channels, int(triton.next_power_of_2(width)))
+    sizes = {"WIDTH": width, "TILE": tiling.rows, "BLOCK": block, "STAGES": tiling.stages}
+    return sizes | {"num_warps": tiling.warps}

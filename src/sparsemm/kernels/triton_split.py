@@ -6,6 +6,16 @@ import triton
 import triton.language as tl
 
 
+@triton.jit
+def _write(new_key, new_value, key, value, real):  # type: ignore[no-untyped-def]
+    """Copy a new token's channels to their place, and give them in float32; both loads go out before a store waits."""
+    k = tl.load(new_key, mask=real, other=0.0)
+    v = tl.load(new_value, mask=real, other=0.0)
+    tl.store(key, k, mask=real)
+    tl.store(value, v, mask=real)
+    return k.to(tl.float32), v.to(tl.float32)
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def split_group(  # type: ignore[no-untyped-def]
     query,
@@ -64,16 +74,13 @@ def split_group(  # type: ignore[no-untyped-def]
         out = tl.zeros([ROWS, PADDED], tl.float32)
         if FRESH:  # noqa: SIM102  known at compile time, the next one only in the kernel
             if length < begin + CHUNK:  # the new token falls into this chunk: write it and start from it
-                new_key = tl.load(new_keys + row * key_row + head * key_head + channels, mask=real, other=0.0)
-                new_value = tl.load(
-                    new_values + row * value_row + head * value_head + channels, mask=real, other=0.0
-                )
                 spot = (start + length) * WIDTH + channels
-                tl.store(keys + spot, new_key, mask=real)
-                tl.store(values + spot, new_value, mask=real)
-                maximum = tl.sum(q.to(tl.float32) * new_key.to(tl.float32)[None, :], 1) * scaling
+                new_key = new_keys + row * key_row + head * key_head + channels
+                new_value = new_values + row * value_row + head * value_head + channels
+                token_key, token_value = _write(new_key, new_value, keys + spot, values + spot, real)
+                maximum = tl.sum(q.to(tl.float32) * token_key[None, :], 1) * scaling
                 weight = weight + 1.0
-                out = out + new_value.to(tl.float32)[None, :]
+                out = out + token_value[None, :]
         end = tl.minimum(begin + CHUNK, length)
         for block in tl.range(begin, end, BLOCK, num_stages=4):
             tokens = block + tl.arange(0, BLOCK)
@@ -152,17 +159,14 @@ def split_one(  # type: ignore[no-untyped-def]
         out = tl.zeros([BLOCK, PADDED], tl.float32)
         if FRESH:  # noqa: SIM102  known at compile time, the next one only in the kernel
             if length < begin + CHUNK:  # the new token falls into this chunk: write it and start from it
-                new_key = tl.load(new_keys + row * key_row + head * key_head + channels, mask=real, other=0.0)
-                new_value = tl.load(
-                    new_values + row * value_row + head * value_head + channels, mask=real, other=0.0
-                )
                 spot = (start + length) * WIDTH + channels
-                tl.store(keys + spot, new_key, mask=real)
-                tl.store(values + spot, new_value, mask=real)
-                score = tl.sum(q * new_key.to(tl.float32), 0)
+                new_key = new_keys + row * key_row + head * key_head + channels
+                new_value = new_values + row * value_row + head * value_head + channels
+                token_key, token_value = _write(new_key, new_value, keys + spot, values + spot, real)
+                score = tl.sum(q * token_key, 0)
                 maximum = tl.where(slots == 0, score, maximum)
                 weight = tl.where(slots == 0, 1.0, weight)
-                out = tl.where((slots == 0)[:, None], new_value.to(tl.float32)[None, :], out)
+                out = tl.where((slots == 0)[:, None], token_value[None, :], out)
         end = tl.minimum(begin + CHUNK, length)
         for block in tl.range(begin, end, BLOCK, num_stages=4):
             tokens = block + slots

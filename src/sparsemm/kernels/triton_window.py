@@ -19,9 +19,28 @@ _MERGED = 16  # chunks whose sums are read at once
 
 
 def takes(query: torch.Tensor, key: torch.Tensor) -> bool:
-    """Whether the kernels are made for such queries [B, Hq, w, D] and keys."""
-    contiguous = query.stride(-1) == key.stride(-1) == 1
-    return contiguous and query.shape[2] <= 128 and key.shape[-1] <= 256 and key.element_size() <= 4
+    """Whether the kernels are made for such a window of queries [B, Hq, w, D] and such keys."""
+    alike = query.dtype == key.dtype and query.stride(-1) == key.stride(-1) == 1
+    return alike and query.shape[2] <= 128 and key.shape[-1] <= 256 and key.element_size() <= 4
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _window(  # type: ignore[no-untyped-def]
+    query,
+    sequence,
+    query_batch,
+    query_head,
+    query_row,
+    rows,
+    channels,
+    HEADS: tl.constexpr,
+    WINDOW: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """A query head's window of queries [ROWS, PADDED]."""
+    own = query + (sequence // HEADS) * query_batch + (sequence % HEADS) * query_head
+    inside = (rows < WINDOW)[:, None] & (channels < WIDTH)[None, :]
+    return tl.load(own + rows[:, None] * query_row + channels[None, :], mask=inside, other=0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -62,13 +81,11 @@ def _statistics(  # type: ignore[no-untyped-def]
     CHUNK: tl.constexpr,
 ):
     """Maximum and sum of exponentials of every window query over one chunk of keys, [ROWS] each."""
-    batch = (tl.program_id(0) // HEADS).to(tl.int64)
-    head = (tl.program_id(0) % HEADS).to(tl.int64)
+    sequence = tl.program_id(0).to(tl.int64)
     rows = tl.arange(0, ROWS)
     channels = tl.arange(0, PADDED)
-    own = query + batch * query_batch + head * query_head + rows[:, None] * query_row + channels[None, :]
-    q = tl.load(own, mask=(rows < WINDOW)[:, None] & (channels < WIDTH)[None, :], other=0.0)
-    keys = key + batch * key_batch + (head // GROUP) * key_head
+    q = _window(query, sequence, query_batch, query_head, query_row, rows, channels, HEADS, WINDOW, WIDTH)
+    keys = key + (sequence // HEADS) * key_batch + (sequence % HEADS // GROUP) * key_head
     begin = tl.program_id(1) * CHUNK
     end = tl.minimum(begin + CHUNK, past + WINDOW)
     maximum = tl.full([ROWS], float("-inf"), tl.float32)
@@ -80,7 +97,7 @@ def _statistics(  # type: ignore[no-untyped-def]
         base = tl.where(above == float("-inf"), 0.0, above)  # a chunk that a query does not see at all
         total = total * tl.exp(maximum - base) + tl.sum(tl.exp(scores - base[:, None]), 1)
         maximum = above
-    part = (tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * ROWS + rows
+    part = (sequence * tl.num_programs(1) + tl.program_id(1)) * ROWS + rows
     tl.store(part_max + part, maximum)
     tl.store(part_sum + part, total)
 
@@ -112,13 +129,10 @@ def _mean(  # type: ignore[no-untyped-def]
 ):
     """Mean over the window's queries of their attention to one chunk of the past."""
     sequence = tl.program_id(0).to(tl.int64)
-    batch = sequence // HEADS
-    head = sequence % HEADS
     rows = tl.arange(0, ROWS)
     channels = tl.arange(0, PADDED)
-    own = query + batch * query_batch + head * query_head + rows[:, None] * query_row + channels[None, :]
-    q = tl.load(own, mask=(rows < WINDOW)[:, None] & (channels < WIDTH)[None, :], other=0.0)
-    keys = key + batch * key_batch + (head // GROUP) * key_head
+    q = _window(query, sequence, query_batch, query_head, query_row, rows, channels, HEADS, WINDOW, WIDTH)
+    keys = key + (sequence // HEADS) * key_batch + (sequence % HEADS // GROUP) * key_head
     chunks = tl.num_programs(1)
     maximum = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)

@@ -63,7 +63,7 @@ def synchronize(device: torch.device) -> None:
 def without_old_garbage() -> Iterator[None]:
     """Inside, Python looks for garbage among newer objects only.
 
-    A pass over all that transformers imports takes 0.16 s, and would fall into one repeat of several.
+    A pass over all that transformers imports (150 ms on the 2-core machine of the README) would fall into one repeat.
     """
     gc.collect()
     others = gc.get_freeze_count()
