@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from sparsemm.kernels.storage import FlatStore
+from sparsemm.cache.stores.flat_store import FlatStore
 
 NEW_TOKENS = 100  # room that both caches reserve; a full one starts again
 

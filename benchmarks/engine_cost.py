@@ -22,9 +22,9 @@ import torch
 import yaml
 
 from sparsemm.benchmarks import get_benchmark
-from sparsemm.evaluate import Cell, evaluate, make_cells
-from sparsemm.models import load_model, shape
-from sparsemm.scores import HeadScores
+from sparsemm.evaluation.evaluate import Cell, evaluate, make_cells
+from sparsemm.heads.scores import HeadScores
+from sparsemm.models.loading import load_model, shape
 
 ROOT = Path(__file__).resolve().parents[1]
 

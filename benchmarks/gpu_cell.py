@@ -14,11 +14,11 @@ from gpu_models import build_model, build_prompt
 from gpu_products import product_rows
 
 from sparsemm import HeadScores, make_policy
-from sparsemm.clock import timed
 from sparsemm.efficiency.measurement import Begun, Measured, measure
 from sparsemm.efficiency.profile import LARGEST, as_profile
-from sparsemm.greedy import GreedyLoop
-from sparsemm.models import shape
+from sparsemm.generation.greedy import GreedyLoop
+from sparsemm.models.loading import shape
+from sparsemm.runtime.clock import timed
 
 
 @dataclass(frozen=True)

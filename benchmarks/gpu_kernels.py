@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sparsemm.cache import RaggedCache
-from sparsemm.graphs import captured
-from sparsemm.kernels.storage import slots_of
+from sparsemm.cache.ragged import RaggedCache
+from sparsemm.cache.stores.base import slots_of
+from sparsemm.generation.graphs import captured
 
 _CALLS = 20  # steps timed together
 _CHECKED = 64  # sequences of the first layer whose results are compared

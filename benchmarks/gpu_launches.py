@@ -12,10 +12,10 @@ import gpu_models
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparsemm.attention import switched
+from sparsemm.cache.attention import ragged_attention_in
 from sparsemm.efficiency import prefill
-from sparsemm.fusing import Way, fused, fused_layers
-from sparsemm.greedy import GreedyLoop
+from sparsemm.generation.fusing import Way, fused, fused_layers
+from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.kernels import triton_decode, triton_fused, triton_gemv
 from sparsemm.policies import FullKV
 
@@ -61,7 +61,7 @@ def kernels(name: str, layers: int, way: Way | None = None) -> list[str]:
         config.text_config.layer_types = ["full_attention"] * layers
     model = kind._from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
     counter, before = _Counter(), [vars(module)[kernel] for module, kernel in _TRITON]
-    with switched(model), torch.no_grad():
+    with ragged_attention_in(model), torch.no_grad():
         cache, token, place = prefill(
             model, gpu_models.build_prompt(model, 160)[0], FullKV(), 8, storage="triton"
         )

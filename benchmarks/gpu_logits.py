@@ -13,11 +13,11 @@ import torch
 from gpu_models import build_model, build_prompt
 
 from sparsemm import FullKV
-from sparsemm.attention import switched
-from sparsemm.cache import RaggedCache
-from sparsemm.compress import chooser
-from sparsemm.fusing import Way, ways
-from sparsemm.models import shape
+from sparsemm.cache.attention import ragged_attention_in
+from sparsemm.cache.ragged import RaggedCache
+from sparsemm.generation.choosing import chooser
+from sparsemm.generation.fusing import Way, ways
+from sparsemm.models.loading import shape
 
 _STEPS = 8
 ALLOWED = 1.5
@@ -54,7 +54,7 @@ def _logits(
     choosers = [chooser(FullKV(), layer, layers) for layer in range(layers)]
     cache = RaggedCache(layers, choosers, reserve=_STEPS, storage=storage)
     outs = []
-    with switched(model):
+    with ragged_attention_in(model):
         model(**prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
         at = cache.get_seq_length()
         with way(model) if way else nullcontext():

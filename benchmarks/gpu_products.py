@@ -9,9 +9,9 @@ import torch
 from gpu_kernels import graphed, least_seconds
 from torch.nn.functional import linear
 
-from sparsemm.attention import text_layers
-from sparsemm.fusing.layers import fits
-from sparsemm.models import shape
+from sparsemm.generation.fusing.layers import fits
+from sparsemm.models.loading import shape
+from sparsemm.models.text import text_layers
 
 # Rows of one tile, channels at once, loads in flight, warps; the first is what the library takes.
 _TILINGS = ((4, 512, 4, 4), (8, 512, 3, 4), (4, 1024, 3, 8), (2, 1024, 4, 4))

@@ -28,11 +28,11 @@ from gpu_logits import compare_logits
 from gpu_models import MODELS
 from gpu_report import read_cells, write_report
 
-from sparsemm.apart import call_apart
 from sparsemm.efficiency.floor import copy_bandwidth
 from sparsemm.errors import InputError
-from sparsemm.gpu import list_devices
-from sparsemm.kernels.store import has_triton
+from sparsemm.kernels.device import has_triton
+from sparsemm.runtime.device_lease import list_devices
+from sparsemm.runtime.forked import call_apart
 
 LENGTHS = (2048, 4096, 8192, 16384, 32768)
 POLICIES = ("fullkv", "sparsemm", "snapkv", "pyramidkv", "adakv")

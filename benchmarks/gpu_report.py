@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from sparsemm import figures, tables
-from sparsemm.results import SCHEMAS, write_table
+from sparsemm.reporting import figures, tables
+from sparsemm.results.parquet import write_table
+from sparsemm.results.schemas import SCHEMAS
 
 _VICUNA = "llava-next-vicuna-7b"
 _CELL = ["model", "policy", "input_tokens", "batch"]

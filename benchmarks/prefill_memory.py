@@ -89,7 +89,7 @@ def measure(cell: str, tokens: int, budget: int, device: str) -> dict[str, Any]:
     import torch
 
     from sparsemm import FullKV, SnapKV, compress
-    from sparsemm.peak_memory import PeakMemory
+    from sparsemm.runtime.peak_memory import PeakMemory
 
     model = build_model(device)
     policy = FullKV() if cell == "fullkv" else SnapKV(budget)

@@ -21,7 +21,7 @@ import torch
 from sparsemm import FullKV, HeadScores, SparseMM, compress
 from sparsemm.benchmarks import get_benchmark
 from sparsemm.benchmarks.base import Benchmark, Sample
-from sparsemm.models import Loaded, build_inputs, load_model
+from sparsemm.models.loading import Loaded, build_inputs, load_model
 from sparsemm.policies import Policy
 
 MODEL = Path(__file__).parents[1] / "data/models/tiny-llava-next-vicuna"
@@ -45,7 +45,7 @@ class Ticks:
 def scored(loaded: Loaded) -> HeadScores:
     """Head scores of the model on 20 generated documents."""
     from sparsemm import score_heads
-    from sparsemm.probe import generate_probe
+    from sparsemm.heads.probe import generate_probe
 
     return score_heads(loaded.model, loaded.processor, generate_probe(20, 1), max_new_tokens=256)
 

@@ -18,11 +18,12 @@ from collections.abc import Callable
 
 import torch
 
+from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.errors import InputError
-from sparsemm.models import build_inputs, load_model
-from sparsemm.probe import generate_probe
-from sparsemm.recording import generate_greedily
-from sparsemm.scoring import READ_PROMPT, ScoringSettings, score_samples
+from sparsemm.heads.probe import generate_probe
+from sparsemm.heads.recording import generate_greedily
+from sparsemm.heads.scoring import ScoringSettings, score_samples
+from sparsemm.models.loading import build_inputs, load_model
 
 
 def seconds(run: Callable[[], object], device: str) -> float:

@@ -21,7 +21,7 @@ def test_public_names_are_there(name: str) -> None:
 
 
 def test_a_submodule_does_not_hide_the_function_of_its_name() -> None:
-    module = importlib.import_module("sparsemm.compress")
+    module = importlib.import_module("sparsemm.generation.compress")
     assert sparsemm.compress is module.compress
     from sparsemm import compress
 
@@ -39,7 +39,7 @@ def test_submodules_and_unknown_names() -> None:
 def test_results_and_figures_load_neither_torch_nor_transformers() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "import sparsemm, sparsemm.results, sparsemm.tables, sparsemm.figures\n"
+        "import sparsemm, sparsemm.results.parquet, sparsemm.reporting.tables, sparsemm.reporting.figures\n"
         "from sparsemm import HeadScores, InputError, metrics, stats, audit"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

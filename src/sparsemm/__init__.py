@@ -7,14 +7,15 @@ them.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparsemm.budget import allocate, audit
-    from sparsemm.compress import compress, mask_heads
     from sparsemm.errors import InputError
+    from sparsemm.generation.compress import compress
+    from sparsemm.heads.scores import HeadScores
+    from sparsemm.heads.scoring import score_heads
+    from sparsemm.models.head_masks import mask_heads
     from sparsemm.policies import (
         AdaKV,
         FullKV,
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
         SparseMM,
         make_policy,
     )
-    from sparsemm.scores import HeadScores
-    from sparsemm.scoring import score_heads
-    from sparsemm.selection import pooled_attention, select
+    from sparsemm.policies.selection import pooled_attention, select
 
 __version__ = "0.1.0"
 
@@ -57,7 +56,7 @@ __all__ = [
 _HOME = {
     "AdaKV": "policies",
     "FullKV": "policies",
-    "HeadScores": "scores",
+    "HeadScores": "heads.scores",
     "InputError": "errors",
     "LocalWindow": "policies",
     "Policy": "policies",
@@ -67,26 +66,17 @@ _HOME = {
     "SparseMM": "policies",
     "allocate": "budget",
     "audit": "budget",
-    "compress": "compress",
+    "compress": "generation.compress",
     "make_policy": "policies",
-    "mask_heads": "compress",
-    "pooled_attention": "selection",
-    "score_heads": "scoring",
-    "select": "selection",
+    "mask_heads": "models",
+    "pooled_attention": "policies.selection",
+    "score_heads": "heads.scoring",
+    "select": "policies.selection",
 }
 
 
-class _Package(ModuleType):
-    """The package, in which a public name wins over a submodule of the same name (`sparsemm.compress`)."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOME and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
 def __getattr__(name: str) -> Any:
-    """A public name, or a submodule, on first use."""
+    """A public name, or a subpackage, on first use."""
     if name in _HOME:
         value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
         globals()[name] = value
@@ -102,6 +92,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])
-
-
-sys.modules[__name__].__class__ = _Package

@@ -39,7 +39,7 @@ def save_mini_model(folder: Path) -> None:
 
     import torch
 
-    import tiny
+    from helpers import tiny
 
     model = copy.deepcopy(tiny.model("mha"))
     texts = [tiny.processor().tokenizer.decode([index]) for index in range(model.lm_head.weight.shape[0])]

@@ -19,6 +19,6 @@ rule allocate_budget:
     params:
         budgets=budgets_of_all(),
         settings=settings("seed", "policies", "window", "kernel", "rho", "beta", "floor"),
-        code=code_digest("budget.py", "policies/__init__.py", "scores.py"),
+        code=code_digest("budget/allocation.py", "policies/__init__.py", "heads/scores.py"),
     script:
         "../scripts/allocate_budget.py"

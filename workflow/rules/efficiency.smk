@@ -29,6 +29,6 @@ rule profile_length:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),
-        code=code_digest("apart.py", "efficiency/__init__.py", "models.py", "policies/__init__.py"),
+        code=code_digest("runtime/forked.py", "efficiency/__init__.py", "models/loading.py", "policies/__init__.py"),
     script:
         "../scripts/profile_length.py"

@@ -26,7 +26,7 @@ rule evaluate_shard:
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "window", "kernel", "rho", "beta", "floor"),
-        code=code_digest("evaluate.py", "models.py", "benchmarks/__init__.py", "policies/__init__.py"),
+        code=code_digest("evaluation/evaluate.py", "models/loading.py", "benchmarks/__init__.py", "policies/__init__.py"),
     script:
         "../scripts/evaluate_shard.py"
 
@@ -53,7 +53,7 @@ rule evaluate_masks:
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "masking"),
-        code=code_digest("masking.py", "models.py", "benchmarks/__init__.py", "scores.py"),
+        code=code_digest("evaluation/masking.py", "models/loading.py", "benchmarks/__init__.py", "heads/scores.py"),
     script:
         "../scripts/evaluate_masks.py"
 
@@ -79,6 +79,6 @@ rule map_attention:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "probe", "scoring", "attention_maps"),
-        code=code_digest("attention_maps.py", "models.py", "probe.py", "scores.py"),
+        code=code_digest("heads/attention_maps.py", "models/loading.py", "heads/probe.py", "heads/scores.py"),
     script:
         "../scripts/map_attention.py"

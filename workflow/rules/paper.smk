@@ -19,7 +19,7 @@ rule figure2:
         mem_mb=1500,
         runtime=10,
     params:
-        code=code_digest("figures/heatmap.py"),
+        code=code_digest("reporting/figures/heatmap.py"),
     script:
         "../scripts/draw_figure.py"
 
@@ -35,7 +35,7 @@ use rule figure2 as figure4 with:
     benchmark:
         f"{OUT}/benchmarks/paper/figure4.tsv"
     params:
-        code=code_digest("figures/accuracy.py"),
+        code=code_digest("reporting/figures/accuracy.py"),
 
 
 use rule figure2 as figure6 with:
@@ -49,7 +49,7 @@ use rule figure2 as figure6 with:
     benchmark:
         f"{OUT}/benchmarks/paper/figure6.tsv"
     params:
-        code=code_digest("figures/efficiency.py"),
+        code=code_digest("reporting/figures/efficiency.py"),
 
 
 use rule figure2 as figure7 with:
@@ -63,7 +63,7 @@ use rule figure2 as figure7 with:
     benchmark:
         f"{OUT}/benchmarks/paper/figure7.tsv"
     params:
-        code=code_digest("figures/masking.py"),
+        code=code_digest("reporting/figures/masking.py"),
 
 
 use rule figure2 as figure10 with:
@@ -77,7 +77,7 @@ use rule figure2 as figure10 with:
     benchmark:
         f"{OUT}/benchmarks/paper/figure10.tsv"
     params:
-        code=code_digest("figures/maps.py"),
+        code=code_digest("reporting/figures/maps.py"),
 
 
 use rule figure2 as figure_audit with:
@@ -91,7 +91,7 @@ use rule figure2 as figure_audit with:
     benchmark:
         f"{OUT}/benchmarks/paper/figure_audit.tsv"
     params:
-        code=code_digest("figures/audit.py"),
+        code=code_digest("reporting/figures/audit.py"),
 
 
 rule report_page:
@@ -113,6 +113,6 @@ rule report_page:
     params:
         captions=captions(),
         facts=report_facts(),
-        code=code_digest("report.py"),
+        code=code_digest("reporting/page.py"),
     script:
         "../scripts/write_report.py"

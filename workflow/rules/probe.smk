@@ -16,6 +16,6 @@ rule make_probe:
         runtime=30,
     params:
         settings=settings("seed", "probe"),
-        code=code_digest("probe.py"),
+        code=code_digest("heads/probe.py"),
     script:
         "../scripts/make_probe.py"

@@ -24,6 +24,6 @@ rule score_heads:
         work=f"{OUT}/work/scores/{{model}}",
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "probe", "scoring"),
-        code=code_digest("scoring.py", "models.py", "scores.py"),
+        code=code_digest("heads/scoring.py", "models/loading.py", "heads/scores.py"),
     script:
         "../scripts/score_heads.py"

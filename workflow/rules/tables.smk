@@ -20,7 +20,7 @@ rule table1:
         runtime=10,
     params:
         options={},
-        code=code_digest("tables/accuracy.py"),
+        code=code_digest("reporting/tables/accuracy.py"),
     script:
         "../scripts/make_table.py"
 
@@ -39,7 +39,7 @@ use rule table1 as table2 with:
         f"{OUT}/benchmarks/paper/table2.tsv"
     params:
         options={},
-        code=code_digest("tables/accuracy.py"),
+        code=code_digest("reporting/tables/accuracy.py"),
 
 
 use rule table1 as table3 with:
@@ -55,7 +55,7 @@ use rule table1 as table3 with:
         f"{OUT}/benchmarks/paper/table3.tsv"
     params:
         options={key: config["ablations"]["rho"][key] for key in ("benchmark", "budget")},
-        code=code_digest("tables/ablations.py"),
+        code=code_digest("reporting/tables/ablations.py"),
 
 
 use rule table1 as table4 with:
@@ -71,7 +71,7 @@ use rule table1 as table4 with:
         f"{OUT}/benchmarks/paper/table4.tsv"
     params:
         options={"benchmark": config["ablations"]["parts"]["benchmark"]},
-        code=code_digest("tables/ablations.py"),
+        code=code_digest("reporting/tables/ablations.py"),
 
 
 use rule table1 as table5 with:
@@ -87,7 +87,7 @@ use rule table1 as table5 with:
         f"{OUT}/benchmarks/paper/table5.tsv"
     params:
         options={},
-        code=code_digest("tables/accuracy.py"),
+        code=code_digest("reporting/tables/accuracy.py"),
 
 
 use rule table1 as table_audit with:
@@ -103,7 +103,7 @@ use rule table1 as table_audit with:
         f"{OUT}/benchmarks/paper/table_audit.tsv"
     params:
         options={},
-        code=code_digest("tables/ablations.py"),
+        code=code_digest("reporting/tables/ablations.py"),
 
 
 use rule table1 as table_profile with:
@@ -119,7 +119,7 @@ use rule table1 as table_profile with:
         f"{OUT}/benchmarks/paper/table_profile.tsv"
     params:
         options={},
-        code=code_digest("tables/profile.py"),
+        code=code_digest("reporting/tables/profile.py"),
 
 
 use rule table1 as comparison with:
@@ -136,7 +136,7 @@ use rule table1 as comparison with:
         f"{OUT}/benchmarks/paper/comparison.tsv"
     params:
         options={},
-        code=code_digest("tables/comparison.py"),
+        code=code_digest("reporting/tables/comparison.py"),
 
 
 use rule table1 as findings with:
@@ -155,4 +155,4 @@ use rule table1 as findings with:
         f"{OUT}/benchmarks/paper/findings.tsv"
     params:
         options={},
-        code=code_digest("tables/findings.py"),
+        code=code_digest("reporting/tables/findings.py"),

@@ -6,9 +6,10 @@ with job(snakemake):
     import pandas as pd
     import torch
 
+    from sparsemm.heads.scores import HeadScores
     from sparsemm.policies import make_policy
-    from sparsemm.results import provenance, write_table
-    from sparsemm.scores import HeadScores
+    from sparsemm.results.parquet import write_table
+    from sparsemm.results.provenance import provenance
 
     settings, name = snakemake.params.settings, snakemake.wildcards.model
     options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}

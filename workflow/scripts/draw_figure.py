@@ -5,7 +5,7 @@ from pathlib import Path
 from job import job
 
 with job(snakemake):
-    from sparsemm import figures
+    from sparsemm.reporting import figures
 
     draw = getattr(figures, snakemake.rule)
     draw(stem=Path(snakemake.output.pdf).with_suffix(""), **snakemake.input)

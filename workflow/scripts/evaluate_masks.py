@@ -3,12 +3,12 @@
 from job import benchmark_record, job
 
 with job(snakemake) as run:
-    from sparsemm import parts
     from sparsemm.benchmarks import get_benchmark
-    from sparsemm.masking import evaluate_masks
-    from sparsemm.models import load_model
-    from sparsemm.results import write_table
-    from sparsemm.scores import HeadScores
+    from sparsemm.evaluation.masking import evaluate_masks
+    from sparsemm.heads.scores import HeadScores
+    from sparsemm.models.loading import load_model
+    from sparsemm.results import resume
+    from sparsemm.results.parquet import write_table
 
     settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
     name, masking = snakemake.wildcards.model, settings["masking"]
@@ -29,4 +29,4 @@ with job(snakemake) as run:
     )
     metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
     write_table(snakemake.output.masks, frame, "masks", metadata)
-    parts.discard(snakemake.params.work)
+    resume.discard(snakemake.params.work)

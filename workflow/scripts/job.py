@@ -32,8 +32,8 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     torch starts. A job whose memory is `measured` leaves the allocator as it is.
     """
     from sparsemm.errors import InputError
-    from sparsemm.gpu import lease_device
-    from sparsemm.heap import keep_freed_memory
+    from sparsemm.runtime.device_lease import lease_device
+    from sparsemm.runtime.malloc import keep_freed_memory
 
     terminal = os.dup(2)
     log = Path(snakemake.log[0])
@@ -65,7 +65,7 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
 
 def benchmark_record(snakemake: Any, loaded: Any, benchmark: Any, device: str) -> dict[str, Any]:
     """Metadata of a result file of one model on one benchmark."""
-    from sparsemm.provenance import provenance
+    from sparsemm.results.provenance import provenance
 
     settings, params = snakemake.params.settings, snakemake.params
     return provenance(

@@ -3,8 +3,9 @@
 from job import job
 
 with job(snakemake):
-    from sparsemm.probe import generate_probe, read_synthdog, write_probe
-    from sparsemm.results import provenance
+    from sparsemm.heads.probe import generate_probe, write_probe
+    from sparsemm.heads.synthdog import read_synthdog
+    from sparsemm.results.provenance import provenance
 
     settings = snakemake.params.settings
     probe, seed = settings["probe"], settings["seed"]

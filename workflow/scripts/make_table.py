@@ -5,7 +5,7 @@ from pathlib import Path
 from job import job
 
 with job(snakemake):
-    from sparsemm import tables
+    from sparsemm.reporting import tables
 
     make = getattr(tables, snakemake.rule)
     make(stem=Path(snakemake.output.csv).with_suffix(""), **snakemake.input, **snakemake.params.options)

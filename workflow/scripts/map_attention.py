@@ -3,11 +3,12 @@
 from job import image_limits, job
 
 with job(snakemake) as run:
-    from sparsemm.attention_maps import attention_maps, choose_heads
-    from sparsemm.models import load_model
-    from sparsemm.probe import read_probe
-    from sparsemm.results import provenance, write_table
-    from sparsemm.scores import HeadScores
+    from sparsemm.heads.attention_maps import attention_maps, choose_heads
+    from sparsemm.heads.probe import read_probe
+    from sparsemm.heads.scores import HeadScores
+    from sparsemm.models.loading import load_model
+    from sparsemm.results.parquet import write_table
+    from sparsemm.results.provenance import provenance
 
     settings, model = snakemake.params.settings, snakemake.params.model
     name, asked = snakemake.wildcards.model, settings["attention_maps"]

@@ -10,12 +10,13 @@ from job import image_limits, job
 with job(snakemake, measured=True) as run:
     import pandas as pd
 
-    from sparsemm.apart import call_apart
     from sparsemm.efficiency import Profile, profile_cell
-    from sparsemm.models import load_model, shape
+    from sparsemm.heads.scores import HeadScores
+    from sparsemm.models.loading import load_model, shape
     from sparsemm.policies import make_policy
-    from sparsemm.results import provenance, write_table
-    from sparsemm.scores import HeadScores
+    from sparsemm.results.parquet import write_table
+    from sparsemm.results.provenance import provenance
+    from sparsemm.runtime.forked import call_apart
 
     settings, model = snakemake.params.settings, snakemake.params.model
     name, asked = snakemake.wildcards.model, settings["efficiency"]

@@ -5,10 +5,10 @@ import shutil
 from job import image_limits, job
 
 with job(snakemake) as run:
-    from sparsemm.models import load_model
-    from sparsemm.probe import read_probe
-    from sparsemm.results import provenance
-    from sparsemm.scoring import score_heads
+    from sparsemm.heads.probe import read_probe
+    from sparsemm.heads.scoring import score_heads
+    from sparsemm.models.loading import load_model
+    from sparsemm.results.provenance import provenance
 
     settings, model = snakemake.params.settings, snakemake.params.model
     loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])

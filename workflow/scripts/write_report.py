@@ -5,7 +5,7 @@ from pathlib import Path
 from job import job
 
 with job(snakemake):
-    from sparsemm.report import Item, write_report
+    from sparsemm.reporting.page import Item, write_report
 
     captions = snakemake.params.captions
     items = [Item(Path(path), captions[Path(path).stem]) for path in snakemake.input]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparsemm.benchmarks.base import Sample, shard_indices
-from sparsemm.embedded.documents import READ_PROMPT, Document, generate_document
+from sparsemm.documents.pages import READ_PROMPT, Document, generate_document
 from sparsemm.metrics import anls, contains_accuracy, relaxed_accuracy
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemm.cli.common import add_device, at_least, command, find_scores, load, size, table
 from sparsemm.errors import InputError
+from sparsemm.methods import METHODS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sparsemm.models import Loaded
+    from sparsemm.models.loading import Loaded
     from sparsemm.policies import Policy
 
-POLICIES = ("fullkv", "snapkv", "pyramidkv", "adakv", "sparsemm", "random_heads", "local_window")
 _EXAMPLES = """\
   sparsemm answer page.png "What is the total?" --model models/llava --budget 256 --compare
   sparsemm answer page.png "Read line 2." --model models/llava --policy snapkv --budget 128
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         "--policy",
         default="sparsemm",
         metavar="P",
-        help=f"{', '.join(POLICIES)}; settings go in brackets: sparsemm[waterfill=true] (default: %(default)s)",
+        help=f"{', '.join(METHODS)}; settings go in brackets: sparsemm[waterfill=true] (default: %(default)s)",
     )
     parser.add_argument(
         "--budget",
@@ -131,9 +131,9 @@ def ask(
     """One greedy answer under `policy`: the text and what it took. Times are of one run, nothing warmed up."""
     import torch
 
-    from sparsemm.cli.watch import Watch
-    from sparsemm.compress import compress
-    from sparsemm.models import build_inputs
+    from sparsemm.cli.progress import Watch
+    from sparsemm.generation.compress import compress
+    from sparsemm.models.loading import build_inputs
 
     inputs = build_inputs(loaded, [list(images)], [args.question], loaded.model.device)
     prompt = inputs["input_ids"].shape[1]

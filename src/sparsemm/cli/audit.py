@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sparsemm.budget import audit
+from sparsemm.budget.audit import audit
 from sparsemm.cli.common import at_least, command, find_scores, table, text_config
 
 _EXAMPLES = """\

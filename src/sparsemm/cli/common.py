@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemm.errors import InputError
-from sparsemm.score_files import SCORES_FILE
-from sparsemm.scores import HeadScores
+from sparsemm.heads.score_files import SCORES_FILE
+from sparsemm.heads.scores import HeadScores
 
 if TYPE_CHECKING:
-    from sparsemm.models import Loaded
+    from sparsemm.models.loading import Loaded
 
 _SLOW_BYTES = 500_000_000  # weights beyond this take seconds to read
 
@@ -66,7 +66,7 @@ def load(args: argparse.Namespace) -> Loaded:
     """The model of --model on --device; large weights are loaded under a progress bar."""
     from transformers.utils import logging
 
-    from sparsemm.models import load_model
+    from sparsemm.models.loading import load_model
 
     with bar_of_weights(logging, not args.quiet and _weight_bytes(Path(args.model)) > _SLOW_BYTES):
         return load_model(args.model, device=args.device, dtype=args.dtype)

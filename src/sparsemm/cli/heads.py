@@ -19,9 +19,9 @@ from sparsemm.cli.common import (
     text_config,
 )
 from sparsemm.errors import InputError
-from sparsemm.files import whole_file
-from sparsemm.score_files import SCORES_FILE
-from sparsemm.scores import HeadScores
+from sparsemm.heads.score_files import SCORES_FILE
+from sparsemm.heads.scores import HeadScores
+from sparsemm.results.files import whole_file
 
 _EXAMPLES = """\
   sparsemm heads --model models/llava --save                    score, keep head_scores.parquet with the model
@@ -156,8 +156,9 @@ def _target(args: argparse.Namespace) -> Path | None:
 
 def _score(args: argparse.Namespace) -> HeadScores:
     """Scores of --model, with what made them as metadata."""
-    from sparsemm.probe import generate_probe, read_synthdog
-    from sparsemm.scoring import score_heads
+    from sparsemm.heads.probe import generate_probe
+    from sparsemm.heads.scoring import score_heads
+    from sparsemm.heads.synthdog import read_synthdog
 
     if args.probe is None:
         probe, made = generate_probe(args.images, args.seed), {"dataset": "generated", "seed": args.seed}
@@ -179,7 +180,7 @@ def _score(args: argparse.Namespace) -> HeadScores:
 
 def draw(scores: HeadScores, name: str, path: Path) -> None:
     """Heat map, sorted scores and cumulative share of one model, to one .png or .pdf file."""
-    from sparsemm.figures.heatmap import figure2
+    from sparsemm.reporting.figures.heatmap import figure2
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.parquet"

@@ -3,6 +3,6 @@
 from sparsemm.efficiency.measurement import Measured, measure
 from sparsemm.efficiency.profile import Profile, profile_cell
 from sparsemm.efficiency.prompt import build_prompt
-from sparsemm.greedy import prefill
+from sparsemm.generation.prefill import prefill
 
 __all__ = ["Measured", "Profile", "build_prompt", "measure", "prefill", "profile_cell"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from sparsemm.cache import RaggedCache
-from sparsemm.clock import timed
+from sparsemm.cache.ragged import RaggedCache
+from sparsemm.runtime.clock import timed
 
 _COPIED = {"cuda": 1 << 32, "cpu": 1 << 26}  # bytes of one copy: many times what the device's caches hold
 _FREE_SHARE = 0.85  # of the free memory that the caches of the largest batch may take

@@ -16,16 +16,17 @@ from typing import Any, NamedTuple
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from sparsemm.attention import switched
-from sparsemm.cache import Chooser, RaggedCache
-from sparsemm.clock import Stopwatch, synchronize, timed, without_old_garbage
-from sparsemm.compress import chooser
+from sparsemm.cache.attention import ragged_attention_in
+from sparsemm.cache.ragged import Chooser, RaggedCache
 from sparsemm.efficiency.floor import copy_bandwidth, largest_batch, moved_bytes, weight_bytes
 from sparsemm.errors import InputError
-from sparsemm.greedy import GreedyLoop, prefill
-from sparsemm.models import shape
-from sparsemm.peak_memory import PeakMemory
+from sparsemm.generation.choosing import chooser
+from sparsemm.generation.greedy import GreedyLoop
+from sparsemm.generation.prefill import prefill
+from sparsemm.models.loading import shape
 from sparsemm.policies import Policy
+from sparsemm.runtime.clock import Stopwatch, synchronize, timed, without_old_garbage
+from sparsemm.runtime.peak_memory import PeakMemory
 
 _LONG_PREFILL_S = 1.0  # a prefill longer than this is run and timed once, and decode is repeated from its end
 
@@ -134,11 +135,11 @@ def measure(
     device, weights = model.device, weight_bytes(model)
     bandwidth = copy_bandwidth(device)
     if warm_inputs is not None:
-        with switched(model):
+        with ragged_attention_in(model):
             warm = _begin(model, warm_inputs, policy, 4, storage)
             GreedyLoop(model, warm.cache, warm.token, warm.place).run(4)
         del warm
-    with switched(model), without_old_garbage():
+    with ragged_attention_in(model), without_old_garbage():
         with PeakMemory(device) as peak:
             begun = _begin(model, inputs, policy, new_tokens, storage)
             prefills, decodes = [begun.times], list[float]()

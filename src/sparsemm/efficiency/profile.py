@@ -19,9 +19,9 @@ import torch
 from sparsemm.efficiency.measurement import Measured, measure
 from sparsemm.efficiency.prompt import build_prompt, one_page
 from sparsemm.errors import InputError
-from sparsemm.models import Loaded
+from sparsemm.models.loading import Loaded
 from sparsemm.policies import Policy
-from sparsemm.results import SCHEMAS
+from sparsemm.results.schemas import SCHEMAS
 
 LARGEST = "largest"
 

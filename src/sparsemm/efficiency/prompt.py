@@ -7,9 +7,9 @@ import random
 import torch
 from PIL import Image
 
-from sparsemm.embedded.documents import PAGE_SIZES, READ_PROMPT, generate_document
+from sparsemm.documents.pages import PAGE_SIZES, READ_PROMPT, generate_document
 from sparsemm.errors import InputError
-from sparsemm.models import Loaded, build_inputs, shape
+from sparsemm.models.loading import Loaded, build_inputs, shape
 
 _PAGE = max(PAGE_SIZES)
 

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from sparsemm.embedded.documents import PAGE_SIZES, TILE
+from sparsemm.documents.pages import PAGE_SIZES, TILE
 from sparsemm.embedded.tokenizer import CHAT_TEMPLATE, build_tokenizer, token_id
 
 NAME = "tiny-llava-next-vicuna"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from sparsemm.embedded.documents import (
+from sparsemm.documents.pages import (
     PAGE_SIZES,
     PAGE_WEIGHTS,
     READ_PROMPT,
@@ -20,9 +20,9 @@ from sparsemm.embedded.documents import (
     Document,
     generate_document,
 )
+from sparsemm.documents.words import ALPHABET
 from sparsemm.embedded.model import PATCH
 from sparsemm.embedded.tokenizer import token_id
-from sparsemm.embedded.words import ALPHABET
 
 BASE_TOKENS = (TILE // PATCH) ** 2
 BLANK = 0  # class of a patch that holds no glyph's centre; class 1 + i is ALPHABET[i]

@@ -26,9 +26,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from sparsemm.documents.words import ALPHABET
 from sparsemm.embedded import samples
 from sparsemm.embedded.model import build_model, export
-from sparsemm.embedded.words import ALPHABET
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from sparsemm.documents.boxes import check_image_size
 from sparsemm.errors import InputError
 from sparsemm.families.base import Family
 from sparsemm.families.internvl import InternVL
+from sparsemm.families.layout import Layout
 from sparsemm.families.llava_next import LlavaNext
 from sparsemm.families.llava_onevision import LlavaOnevision
 from sparsemm.families.qwen2_5_vl import Qwen25VL
@@ -35,4 +38,23 @@ def family_of(source: Any) -> Family:
     raise InputError(f"{said} is not supported; known families: {known}")
 
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+def make_layout(source: Any, image_size: Sequence[int]) -> Layout:
+    """The layout of an image under a processor; a config will do for families whose config fixes the sizes.
+
+    Args:
+        source: a processor, or a config of LLaVA-NeXT or LLaVA-OneVision.
+        image_size: (H, W) of the original image in px.
+
+    Raises:
+        InputError: for an image of zero area or a source of an unknown family.
+    """
+    try:
+        family = family_of(source)
+    except InputError as error:
+        raise InputError(
+            f"{type(source).__name__}: its layout is not known; give a processor of a supported family"
+        ) from error
+    return family.layout(source, check_image_size(image_size))
+
+
+__all__ = ["FAMILIES", "Family", "family_of", "make_layout"]

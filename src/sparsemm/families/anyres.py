@@ -19,7 +19,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from sparsemm.layout import Axis, Layout, ShrunkAxis, View, check_image_size
+from sparsemm.documents.boxes import check_image_size
+from sparsemm.families.layout import Axis, Layout, ShrunkAxis, View
 
 
 class AnyresLayout(Layout):

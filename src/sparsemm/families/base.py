@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from sparsemm.layout import Layout
+from sparsemm.families.layout import Layout
 
 
 class Family(Protocol):

@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sparsemm.documents.boxes import check_image_size
 from sparsemm.errors import InputError
 from sparsemm.families.base import StockFamily, stock
+from sparsemm.families.layout import Axis, Layout, View
 from sparsemm.families.processors import load_images_and_text
-from sparsemm.layout import Axis, Layout, View, check_image_size
 
 
 class InternVLLayout(Layout):

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from sparsemm.documents.boxes import check_image_size
 from sparsemm.errors import InputError
 from sparsemm.families.base import StockFamily, stock, text_positions
+from sparsemm.families.layout import Axis, Layout, View
 from sparsemm.families.processors import load_images_and_text
-from sparsemm.layout import Axis, Layout, View, check_image_size
 
 
 class QwenLayout(Layout):

@@ -15,7 +15,7 @@ import torch
 import triton
 
 from sparsemm.errors import InputError
-from sparsemm.kernels.current import on_device_of
+from sparsemm.kernels.device import on_device_of
 from sparsemm.kernels.triton_split import combine, split_group, split_one
 
 WIDTHS = (64, 80, 96, 128)  # head sizes that are tested; any other up to 256 works too

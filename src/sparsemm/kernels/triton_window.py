@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from sparsemm.kernels.current import on_device_of
+from sparsemm.kernels.device import on_device_of
 
 _BLOCK = 64  # keys read at once
 _CHUNKS = (128, 2048)  # keys of one program: least and most

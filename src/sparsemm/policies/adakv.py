@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from sparsemm.budget import check_fraction
+from sparsemm.budget.allocation import check_fraction
 from sparsemm.policies.base import check_policy, past_tokens
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from sparsemm.budget import check_budget
+from sparsemm.budget.allocation import check_budget
 from sparsemm.errors import InputError
 
 

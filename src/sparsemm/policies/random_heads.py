@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from sparsemm.budget import check_fraction, random_scores
+from sparsemm.budget.allocation import check_fraction, random_scores
 from sparsemm.policies.base import check_policy
 from sparsemm.policies.sparsemm import SparseMM
 

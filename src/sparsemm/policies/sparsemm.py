@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sparsemm.budget import allocate, as_scores, check_fraction
+from sparsemm.budget.allocation import allocate, as_scores, check_fraction, group_scores
 from sparsemm.errors import InputError
 from sparsemm.policies.base import check_policy, past_tokens
-from sparsemm.scores import HeadScores, group_scores
 
 
 @dataclass(frozen=True, eq=False)  # identity, as arrays do not compare to one truth value
@@ -25,7 +24,7 @@ class SparseMM:
     recipe loses it.
     """
 
-    scores: HeadScores | Any
+    scores: Any
     budget: int
     rho: float = 0.1
     waterfill: bool = False
@@ -36,7 +35,7 @@ class SparseMM:
     def __post_init__(self) -> None:
         check_policy(self.name, self.budget, self.window, self.kernel)
         check_fraction(self.rho, "rho", owner=self.name)
-        values = self.scores.values if isinstance(self.scores, HeadScores) else self.scores
+        values = self.scores.values if hasattr(self.scores, "per_kv_head") else self.scores
         object.__setattr__(self, "_values", as_scores(values, owner=f"{self.name}: scores"))
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:

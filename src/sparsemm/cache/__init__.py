@@ -1,0 +1,1 @@
+"""The ragged KV cache: layers, the attention function that transformers calls, and the stores behind it."""

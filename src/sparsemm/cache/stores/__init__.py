@@ -1,0 +1,1 @@
+"""Where a layer's ragged keys and values lie: one file a storage."""

@@ -1,0 +1,1 @@
+"""Generated pages, their words and fonts. No torch."""

@@ -1,0 +1,32 @@
+"""A box on an image, and what must hold of boxes and images before anything is computed with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sparsemm.errors import InputError
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
+
+
+def check_box(box: Sequence[float], image_size: tuple[int, int], where: str = "box") -> None:
+    """Raise InputError unless ``box`` (x0, y0, x1, y1 in px) has area and lies inside the (H, W) image."""
+    height, width = image_size
+    values = [float(v) for v in box]
+    shown = "(" + ", ".join(f"{v:g}" for v in values) + ")"
+    if len(values) != 4 or not all(math.isfinite(v) for v in values):
+        raise InputError(f"{where} {shown}: not four finite numbers x0, y0, x1, y1; mend or drop it")
+    x0, y0, x1, y1 = values
+    if x1 <= x0 or y1 <= y0:
+        raise InputError(f"{where} {shown}: zero area; give x0 < x1 and y0 < y1, or drop it")
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+        raise InputError(f"{where} {shown}: outside its {width} x {height} px image; clip or drop it")
+
+
+def check_image_size(image_size: Sequence[int], where: str = "image") -> tuple[int, int]:
+    """The (H, W) as integers, or InputError if the area is zero."""
+    height, width = (int(v) for v in image_size)
+    if height < 1 or width < 1:
+        raise InputError(f"{where}: {width} x {height} px has zero area; drop the image")
+    return height, width

@@ -1,0 +1,1 @@
+"""Benchmarks answered under every policy, and with heads masked."""

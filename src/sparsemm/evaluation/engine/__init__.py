@@ -1,0 +1,1 @@
+"""One prefill a sample, any number of policies decoded from it."""

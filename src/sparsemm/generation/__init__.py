@@ -1,0 +1,1 @@
+"""Generation with a compressed cache: compress(), prefill, greedy loops, CUDA graphs."""

@@ -1,0 +1,1 @@
+"""Visual heads: probe set, recorded attention, matching, visual scores, attention maps."""

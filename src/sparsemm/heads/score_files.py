@@ -1,0 +1,145 @@
+"""The files head scores live in: the published json, and our parquet tables per head and per image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemm.errors import InputError
+from sparsemm.results.files import whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES_FILE = "head_scores.parquet"  # where a model's folder keeps its scores
+SAMPLES_FILE = "head_score_samples.parquet"
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadSamples:
+    """What each probe image gave.
+
+    hits: int64 [N, L, Hq]; weights: float64 [N, L, Hq], the sum of 1 / |I| over the hits; matched: int64 [N],
+    the generated tokens that were matched to a box.
+    """
+
+    image_ids: tuple[str, ...]
+    hits: Counts
+    weights: Floats
+    matched: Counts
+
+    @property
+    def means(self) -> Floats:
+        """float64 [N, L, Hq]: weights per matched token of each image, 0 where no token matched."""
+        per_token: Floats = self.weights / np.maximum(self.matched, 1)[:, None, None]
+        return per_token
+
+
+def read_json(path: Path) -> Floats:
+    """[L, Hq] from the published format, {"layer-head": [value, ...]}: each list's mean, not normalised."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        cells = {tuple(map(int, key.split("-"))): float(np.mean(value)) for key, value in table.items()}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give a scores file") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'{path}: not a scores file: it must map "layer-head" to a list of numbers'
+        ) from error
+    if not cells or any(len(cell) != 2 for cell in cells):
+        raise InputError(f'{path}: not a scores file: its keys must read "layer-head"')
+    layers, heads = (max(cell[axis] for cell in cells) + 1 for axis in (0, 1))
+    if len(cells) != layers * heads:
+        raise InputError(f"{path}: {len(cells)} heads do not fill {layers} x {heads}: the file is incomplete")
+    return np.array([[cells[i, j] for j in range(heads)] for i in range(layers)], dtype=np.float64)
+
+
+def write_json(path: Path, values: Floats) -> None:
+    """[L, Hq] in the published format; the folder is made, InputError where it cannot be written."""
+    table = {f"{i}-{j}": [float(value)] for i, row in enumerate(values) for j, value in enumerate(row)}
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(table, indent=4) + "\n", encoding="utf-8")
+
+
+def heads_frame(
+    values: Floats, low: Floats, high: Floats, hits: Counts, matched: int, num_kv_heads: int
+) -> pd.DataFrame:
+    """One row a head, the columns of the result kind `scores`; arrays are [L, Hq]."""
+    import pandas as pd
+
+    layers, heads = values.shape
+    head = np.arange(heads, dtype=np.int32)
+    return pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(layers, dtype=np.int32), heads),
+            "head": np.tile(head, layers),
+            "kv_head": np.tile(head // (heads // num_kv_heads), layers),
+            "hits": hits.ravel(),
+            "matched_tokens": np.full(values.size, matched, np.int64),
+            "score": values.ravel(),
+            "ci_low": low.ravel(),
+            "ci_high": high.ravel(),
+        }
+    )
+
+
+def sorted_heads(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
+    """(rows by layer and head, (L, Hq)) of a `scores` table; InputError if heads are missing or doubled."""
+    if len(frame) == 0:
+        raise InputError(f"{path}: it holds no heads: run the scoring stage again")
+    layers, heads = int(frame["layer"].max()) + 1, int(frame["head"].max()) + 1
+    if len(frame) != layers * heads or frame.duplicated(["layer", "head"]).any():
+        raise InputError(
+            f"{path}: {len(frame)} rows do not fill {layers} layers x {heads} heads: score again"
+        )
+    return frame.sort_values(["layer", "head"]), (layers, heads)
+
+
+def samples_frame(samples: HeadSamples) -> pd.DataFrame:
+    """One row an image and head, the columns of the result kind `score_samples`."""
+    import pandas as pd
+
+    images, layers, heads = samples.weights.shape
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(np.array(samples.image_ids, dtype=object), layers * heads),
+            "layer": np.tile(np.repeat(np.arange(layers, dtype=np.int32), heads), images),
+            "head": np.tile(np.arange(heads, dtype=np.int32), images * layers),
+            "hits": samples.hits.ravel(),
+            "matched_tokens": np.repeat(samples.matched, layers * heads),
+            "weight": samples.weights.ravel(),
+            "mean": samples.means.ravel(),
+        }
+    )
+
+
+def check_samples(samples: HeadSamples, values: Floats, path: Path) -> None:
+    """Raise InputError unless the per-image rows of `path` add up to these scores, [L, Hq]."""
+    total = samples.weights.sum(axis=0)
+    if total.shape != values.shape or not np.allclose(total / max(total.sum(), 1e-300), values, atol=1e-9):
+        raise InputError(
+            f"{path}: its rows do not add up to the scores: they are of another run, score again"
+        )
+
+
+def samples_from_frame(frame: pd.DataFrame, path: Path) -> HeadSamples:
+    """The inverse of `samples_frame`, images by id; InputError if an image lacks heads."""
+    frame = frame.sort_values(["image_id", "layer", "head"])
+    ids = tuple(frame["image_id"].unique().tolist())
+    shape = (0, 0, 0) if not ids else (len(ids), int(frame["layer"].max()) + 1, int(frame["head"].max()) + 1)
+    if not ids or len(frame) != np.prod(shape) or frame.duplicated(["image_id", "layer", "head"]).any():
+        raise InputError(f"{path}: {len(frame)} rows do not fill {shape} images, layers, heads: score again")
+    return HeadSamples(
+        image_ids=ids,
+        hits=frame["hits"].to_numpy(np.int64).reshape(shape),
+        weights=frame["weight"].to_numpy(np.float64).reshape(shape),
+        matched=frame["matched_tokens"].to_numpy(np.int64).reshape(shape)[:, 0, 0],
+    )

@@ -1,0 +1,132 @@
+"""The probe set of the paper, `synthdog-en-detection`: read from a local folder, and written in its schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from sparsemm.errors import InputError
+from sparsemm.heads.probe import ProbeImage, as_box, check_image, check_probe, decode_image, png_bytes
+
+
+def read_synthdog(folder: str | Path, limit: int | None = None) -> list[ProbeImage]:
+    """The first ``limit`` rows of ``synthdog-en-detection`` in a local folder.
+
+    Parquet shards and arrow files (as ``datasets.save_to_disk`` leaves them) are read in the order of
+    their names, straight from disk: no cache is filled and an error can name file and row.
+
+    Args:
+        folder: holds ``*.parquet`` or ``*.arrow`` files, at any depth, with ``image`` (bytes or path)
+            and ``2_coord`` (list of ``{chunk, coord: [[x0, y0], [x1, y1]]}``).
+        limit: rows to read; None for all.
+
+    Raises:
+        InputError: no such folder, no files, unreadable file or image, missing column, a bad box.
+    """
+    root = Path(folder)
+    files = sorted(p for p in root.rglob("*") if p.suffix in (".parquet", ".arrow") and p.is_file())
+    if not root.is_dir() or not files:
+        raise InputError(
+            f"{folder}: no parquet or arrow file there; point probe.source at the local data set"
+        )
+    if limit is not None and limit < 1:
+        raise InputError(f"probe.images: {limit} gives an empty probe set; ask for at least 1")
+    probe: list[ProbeImage] = []
+    for file in files:
+        for index, row in enumerate(_rows(file)):
+            if len(probe) == limit:
+                return probe
+            probe.append(_synthdog_row(row, f"{len(probe):05d}", file, index))
+    check_probe(probe, str(folder))
+    return probe
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a parquet or arrow file, a few at a time."""
+    columns = ["image", "2_coord"]
+    try:
+        if file.suffix == ".parquet":
+            batches: Any = pq.ParquetFile(file).iter_batches(batch_size=16, columns=columns)
+        else:
+            source = pa.memory_map(str(file))
+            try:
+                batches = pa.ipc.open_stream(source)
+            except pa.ArrowInvalid:
+                reader = pa.ipc.open_file(source)
+                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        for batch in batches:
+            missing = [name for name in columns if name not in batch.schema.names]
+            if missing:
+                raise InputError(f"{file}: no column {missing[0]}; it must hold {' and '.join(columns)}")
+            for start in range(0, batch.num_rows, 16):
+                yield from batch.select(columns).slice(start, 16).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file}: not readable ({reason}); fetch the file again") from error
+
+
+def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int) -> ProbeImage:
+    where = f"{file}, row {index}"
+    cell = row["image"]
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not data and isinstance(cell, dict) and cell.get("path"):
+        path = file.parent / cell["path"]
+        if not path.is_file():
+            raise InputError(f"{where}: image file {cell['path']} is missing; fetch it or drop the row")
+        data = path.read_bytes()
+    image = decode_image(data, where)
+    marks = row["2_coord"] or []
+    if isinstance(marks, dict):  # `datasets` may store a list of records as a record of lists
+        marks = [{"chunk": c, "coord": b} for c, b in zip(marks["chunk"], marks["coord"], strict=True)]
+    words, boxes = [], []
+    for mark in marks:
+        corners = mark["coord"]
+        words.append(str(mark["chunk"]))
+        boxes.append(as_box([value for corner in corners or [] for value in corner], where))
+    return check_image(ProbeImage(name, image, words, boxes), where)
+
+
+def write_synthdog(path: str | Path, probe: Sequence[ProbeImage]) -> None:
+    """Export the set in the schema of ``synthdog-en-detection``, so that ``datasets`` shows the images."""
+    check_probe(probe)
+    rows = [
+        {
+            "image": {"bytes": png_bytes(p.image), "path": f"{p.id}.png"},
+            "2_coord": [
+                {"chunk": word, "coord": [[b[0], b[1]], [b[2], b[3]]]}
+                for word, b in zip(p.words, p.boxes, strict=True)
+            ],
+        }
+        for p in probe
+    ]
+    mark = pa.struct([("chunk", pa.string()), ("coord", pa.list_(pa.list_(pa.float64())))])
+    schema = pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("2_coord", pa.list_(mark)),
+        ]
+    )
+    numbers = {
+        "_type": "List",
+        "feature": {"_type": "List", "feature": {"dtype": "float64", "_type": "Value"}},
+    }
+    features = {
+        "image": {"_type": "Image"},
+        "2_coord": {
+            "_type": "List",
+            "feature": {"chunk": {"dtype": "string", "_type": "Value"}, "coord": numbers},
+        },
+    }
+    info = json.dumps({"info": {"features": features}})
+    table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata({"huggingface": info})
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    pq.write_table(table, partial)
+    partial.replace(target)

@@ -1,0 +1,1 @@
+"""Models: loading, sizes, inputs, the text decoder, head masks."""

@@ -1,0 +1,116 @@
+"""Figure 2: the visual score of every head, and how few heads hold most of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from sparsemm.errors import InputError
+from sparsemm.methods import look
+from sparsemm.reporting.figures.style import paper_style, save
+from sparsemm.reporting.summary import Paths, as_paths
+from sparsemm.results.parquet import read_table
+from sparsemm.stats import bootstrap_means, interval
+
+_COLOR = look("sparsemm").color
+
+
+def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
+    """Write `<stem>.pdf` and `.png`, a row per model: heat map, sorted scores, cumulative share.
+
+    scores: files of kind scores, named <model>.parquet. samples: files of kind score_samples of the same
+    names; with them the cumulative share has a bootstrap interval over images. The sorted scores have the
+    interval of the scores file. Raises InputError for a bad file and for samples without their scores.
+    """
+    paths = as_paths(scores)
+    if not paths:
+        raise InputError("no scores files given: run the scoring stage")
+    of_model = {path.stem: path for path in as_paths(samples)}
+    with paper_style():
+        figure = Figure(figsize=(7.2, 2.25 * len(paths)), layout="constrained")
+        grid = figure.subplots(len(paths), 3, squeeze=False, width_ratios=(1.25, 1, 1))
+        for row, path in zip(grid, paths):
+            frame, model = read_table(path, "scores"), path.stem
+            _heat_map(row[0], frame, model)
+            _sorted_scores(row[1], frame)
+            _cumulative(row[2], frame, of_model.get(model))
+        save(figure, stem)
+
+
+def _heat_map(panel: Axes, frame: pd.DataFrame, model: str) -> None:
+    table = frame.pivot(index="layer", columns="head", values="score").to_numpy()
+    # The square root: a few heads hold so much that on a linear scale all others are black.
+    seaborn.heatmap(
+        table * 100,
+        ax=panel,
+        cmap="magma",
+        norm=PowerNorm(0.5, vmin=0),
+        rasterized=True,
+        cbar_kws={"label": "visual score (% of all)", "pad": 0.02},
+    )
+    panel.invert_yaxis()  # the first layer at the bottom
+    for spine in panel.spines.values():
+        spine.set_visible(True)
+    panel.set_title(model)
+    panel.set_xlabel("head")
+    panel.set_ylabel("layer")
+    for axis, count in ((panel.xaxis, table.shape[1]), (panel.yaxis, table.shape[0])):
+        shown = range(0, count, -(-count // 8))
+        axis.set_ticks([index + 0.5 for index in shown], [str(index) for index in shown], rotation=0)
+
+
+def _sorted_scores(panel: Axes, frame: pd.DataFrame) -> None:
+    rows = frame.sort_values(["score", "layer", "head"], ascending=[False, True, True])
+    rank = np.arange(1, len(rows) + 1)
+    panel.fill_between(
+        rank, rows["ci_low"] * 100, rows["ci_high"] * 100, color=_COLOR, alpha=0.25, linewidth=0
+    )
+    few = len(rows) <= 128
+    panel.plot(rank, rows["score"] * 100, color=_COLOR, marker="o" if few else "", markersize=2)
+    panel.axhline(100 / len(rows), color="#000000", linestyle="--", linewidth=0.8, label="equal share")
+    panel.legend(loc="upper right", fontsize=7)
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.set_xlabel("head, by score (rank)")
+    panel.set_ylabel("visual score (% of all)")
+    panel.set_ylim(bottom=0)
+
+
+def _cumulative(panel: Axes, frame: pd.DataFrame, samples: Path | None) -> None:
+    order = frame["score"].to_numpy().argsort(kind="stable")[::-1]
+    heads = np.arange(len(order) + 1) / len(order) * 100
+    share = np.concatenate([[0.0], np.cumsum(frame["score"].to_numpy()[order])]) * 100
+    if samples is not None:
+        low, high = _share_interval(frame, samples, order)
+        panel.fill_between(heads, low, high, color=_COLOR, alpha=0.25, linewidth=0)
+    panel.plot(heads, share, color=_COLOR)
+    panel.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=0.8)
+    at = max(1, round(len(order) * 0.1))
+    label = f"{at} of {len(order)} heads: {share[at]:.0f} %"
+    panel.plot([heads[at]], [share[at]], marker="o", color=_COLOR, linestyle="", label=label)
+    panel.legend(loc="lower right", fontsize=7, handletextpad=0.2, borderaxespad=0.2)
+    panel.set(xlabel="heads (%)", ylabel="cumulative share (%)", xlim=(0, 100), ylim=(0, 102))
+
+
+def _share_interval(
+    frame: pd.DataFrame, samples: Path, order: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Interval of the share of the score that the first n heads of `order` hold, images resampled."""
+    weights = read_table(samples, "score_samples").pivot(
+        index="image_id", columns=["layer", "head"], values="weight"
+    )
+    heads = pd.MultiIndex.from_frame(frame[["layer", "head"]])
+    if set(heads) != set(weights.columns) or weights.isna().to_numpy().any():
+        raise InputError(f"{samples}: heads or images are missing; score the heads again")
+    sums = np.cumsum(bootstrap_means(weights[heads].to_numpy()[:, order]), axis=1)
+    sums = sums[sums[:, -1] > 0]
+    low, high = interval(np.column_stack([np.zeros(len(sums)), sums / sums[:, -1:]]) * 100)
+    return low, high

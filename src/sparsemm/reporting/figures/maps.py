@@ -1,0 +1,105 @@
+"""Figure 10: where visual and other heads look in an image."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from sparsemm.errors import InputError
+from sparsemm.reporting.figures.style import paper_style, save
+from sparsemm.reporting.summary import Paths, as_paths
+from sparsemm.results.parquet import read_table
+
+
+def figure10(maps: Paths, stem: str | Path) -> None:
+    """Write `<stem>.pdf` and `.png`: an image, then attention over it of the best visual heads (upper row)
+    and of heads with the least visual score (lower row), for every image of every file.
+
+    maps: files of kind attention_maps, named <model>.parquet. Colours: attention averaged over the generated
+    tokens, each panel from its own smallest to its own largest value. Raises InputError for a bad file or
+    image.
+    """
+    blocks = [
+        (path.stem, rows)
+        for path in as_paths(maps)
+        for _, rows in read_table(path, "attention_maps").groupby("image", sort=False)
+    ]
+    if not blocks:
+        raise InputError("no attention maps given: run the stage that makes them")
+    wide = max((len(rows) + 1) // 2 for _, rows in blocks)
+    pictures = [_picture(rows["image"].iloc[0], model) for model, rows in blocks]
+    cell = 1.15  # inches
+    ratios = [min(1.8, max(0.6, picture.shape[0] / picture.shape[1])) for picture in pictures]
+    heights = [2 * (cell * ratio + 0.28) + 0.2 for ratio in ratios]
+    with paper_style():
+        figure = Figure(figsize=(cell * (2 + wide) + 0.5, sum(heights)), layout="constrained")
+        parts: Any = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)
+        for part, picture, (model, rows) in zip(parts[:, 0], pictures, blocks):
+            _block(part, picture, rows, wide, model)
+        save(figure, stem)
+
+
+def _block(part: Any, picture: NDArray[np.uint8], rows: pd.DataFrame, wide: int, model: str) -> None:
+    ordered = rows.sort_values(["score", "panel"], ascending=[False, True])
+    half = (len(ordered) + 1) // 2
+    grid = part.add_gridspec(2, 1 + wide, width_ratios=[2.05] + [1.0] * wide)
+    image = part.add_subplot(grid[:, 0])
+    _bare(image, picture)
+    image.set_title(model, fontsize=8)
+    for line, (name, group) in enumerate(
+        (("visual heads", ordered.iloc[:half]), ("other heads", ordered.iloc[half:]))
+    ):
+        for column, row in enumerate(group.itertuples()):
+            panel = part.add_subplot(grid[line, 1 + column])
+            _bare(panel, picture)
+            _overlay(
+                panel, np.asarray(row.grid, dtype=np.float64), picture, f"layer {row.layer}, head {row.head}"
+            )
+            panel.set_title(
+                f"layer {row.layer}, head {row.head}\nscore {row.score * 100:.1f} %", fontsize=6.5
+            )
+            if column == 0:
+                panel.set_ylabel(name, fontsize=8)
+
+
+def _overlay(panel: Axes, grid: NDArray[np.float64], picture: NDArray[np.uint8], where: str) -> None:
+    if grid.ndim != 2 or grid.size == 0:
+        raise InputError(f"attention map of {where}: the grid is not rows x columns; make the maps again")
+    height, width = picture.shape[:2]
+    spread = float(np.ptp(grid))
+    shown = (grid - grid.min()) / spread if spread > 0 else np.zeros_like(grid)
+    # Opaque where attention is high, so that text shows through where it is not.
+    panel.imshow(
+        shown,
+        cmap="inferno",
+        alpha=0.25 + 0.6 * shown,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        vmin=0,
+        vmax=1,
+    )
+
+
+def _bare(panel: Axes, picture: NDArray[np.uint8]) -> None:
+    panel.imshow(picture)
+    panel.set(xticks=[], yticks=[])
+    panel.grid(False)
+    for spine in panel.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#999999")
+        spine.set_linewidth(0.5)
+
+
+def _picture(data: bytes, model: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            return np.asarray(opened.convert("RGB"))
+    except OSError as error:
+        raise InputError(f"attention maps of {model}: unreadable image; make the maps again") from error

@@ -1,0 +1,87 @@
+"""Figure 7: what is lost when visual heads are masked, against random heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from sparsemm.errors import InputError
+from sparsemm.methods import MASKS
+from sparsemm.reporting.figures.style import foot, in_first_column, panel_grid, paper_style, save
+from sparsemm.reporting.summary import Paths, panels, part, read_masks, score_matrix
+from sparsemm.stats import bootstrap_means, interval
+
+
+def figure7(masks: Paths, stem: str | Path, *, level: float = 0.95, draws: int = 2000) -> None:
+    """Write `<stem>.pdf` and `.png`: score with a share of the heads masked over the score with none masked.
+
+    masks: files of kind masks, with the run without mask (kind "none"). Random heads: mean over the seeds.
+    Bands: bootstrap interval over samples, and over seeds where there are several. Raises InputError for a
+    bad file and for a benchmark without the unmasked run.
+    """
+    frame = read_masks(masks)
+    with paper_style():
+        figure, axes = panel_grid(panels(frame), width=2.3)
+        for (model, benchmark), panel in axes.items():
+            curves = relative_scores(part(frame, model, benchmark), f"{model}, {benchmark}", level, draws)
+            _panel(panel, curves)
+            if in_first_column(panel):
+                panel.set_ylabel("relative score")
+        foot(figure, list(axes.values()), "heads masked (%)")
+        save(figure, stem)
+
+
+def relative_scores(
+    rows: pd.DataFrame, where: str, level: float = 0.95, draws: int = 2000
+) -> dict[str, pd.DataFrame]:
+    """kind -> frame with fraction, ratio, low, high, for the kinds "visual" and "random" that are there.
+
+    rows: masks of one model on one benchmark. Empty if the model scores 0 without a mask: there is no ratio.
+    """
+    matrix = score_matrix(rows, ["kind", "fraction", "seed"], f"masks of {where}")
+    kinds = matrix.columns.get_level_values("kind")
+    if "none" not in kinds:
+        raise InputError(f"masks of {where}: the run without mask (kind none) is missing; evaluate it too")
+    full = matrix["none"].mean(axis=1).to_numpy()
+    if full.mean() == 0:
+        return {}
+    curves = {}
+    for kind in ("visual", "random"):
+        if kind not in kinds:
+            continue
+        points = []
+        for fraction in sorted(set(matrix[kind].columns.get_level_values("fraction"))):
+            scores = matrix[kind][fraction].to_numpy()
+            low, high = interval(_ratios(scores, full, draws), level=level)
+            points.append((fraction, scores.mean() / full.mean(), float(low), float(high)))
+        curves[kind] = pd.DataFrame(points, columns=["fraction", "ratio", "low", "high"])
+    return curves
+
+
+def _ratios(scores: NDArray[np.float64], full: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
+    """Resampled ratios, [draws]: samples resampled for both alike, then seeds. scores: [samples, seeds]."""
+    means = bootstrap_means(np.column_stack([full, scores]), draws=draws)
+    seeds = scores.shape[1]
+    picks = np.random.default_rng(0).integers(0, seeds, (draws, seeds))
+    masked = np.take_along_axis(means[:, 1:], picks, axis=1).mean(axis=1)
+    whole = means[:, 0]
+    # A resample without any right answer has no ratio.
+    kept: NDArray[np.float64] = masked[whole > 0] / whole[whole > 0]
+    return kept
+
+
+def _panel(panel: Axes, curves: dict[str, pd.DataFrame]) -> None:
+    panel.axhline(1.0, color="#000000", linestyle="--", linewidth=1.0, label="no mask")
+    if not curves:
+        panel.text(0.5, 0.5, "score without mask is 0", transform=panel.transAxes, ha="center")
+    for kind, curve in curves.items():
+        style = MASKS[kind]
+        x = np.concatenate([[0.0], curve["fraction"].to_numpy() * 100])
+        ratio, low, high = (np.concatenate([[1.0], curve[name]]) for name in ("ratio", "low", "high"))
+        panel.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
+        panel.plot(x, ratio, color=style.color, marker=style.marker, linestyle=style.line, label=style.label)
+    panel.set_ylim(bottom=0)

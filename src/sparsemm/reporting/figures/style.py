@@ -1,0 +1,153 @@
+"""One look for all figures: sizes, a colour and marker per method, panels in a grid, reproducible files.
+
+No pyplot: a figure is made, saved and forgotten, whatever backend the caller uses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from sparsemm.results.files import whole_file
+
+_RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#DDDDDD",
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.6,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text: journals ask for embedded TrueType
+    "ps.fonttype": 42,
+    "savefig.dpi": 200,
+    "image.interpolation": "nearest",
+}
+
+
+@contextlib.contextmanager
+def paper_style() -> Iterator[None]:
+    """The look for figures made and saved inside; what the caller has set stays as it was outside."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+def save(figure: Figure, stem: str | Path) -> None:
+    """Write `<stem>.pdf` and `<stem>.png`, each whole or not at all; the same figure gives the same bytes."""
+    unstamped: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
+        "png": {"Software": None},
+    }
+    for kind, metadata in unstamped.items():
+        with whole_file(f"{stem}.{kind}") as partial:
+            figure.savefig(partial, format=kind, metadata=metadata)
+
+
+def panel_grid(
+    names: Sequence[tuple[str, str]],
+    *,
+    columns: int = 4,
+    width: float = 1.9,
+    height: float = 1.75,
+    least: float = 4.6,
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A figure with a panel per (model, benchmark), each model's in rows of its own, at most `columns` wide.
+
+    Sizes in inches: width, height of a panel; least: width of the figure.
+    A panel's title is its benchmark, with its model above the row's first panel if there are several models.
+    """
+    models = list(dict.fromkeys(model for model, _ in names))
+    rows: list[list[tuple[str, str]]] = []
+    for model in models:
+        own = [name for name in names if name[0] == model]
+        rows += [own[start : start + columns] for start in range(0, len(own), columns)]
+    wide = max(len(row) for row in rows)
+    size = (max(least, width * wide + 0.35), height * len(rows) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), wide, squeeze=False)
+    axes: dict[tuple[str, str], Axes] = {}
+    for index, row in enumerate(rows):
+        for column in range(wide):
+            panel = grid[index][column]
+            if column >= len(row):
+                panel.set_axis_off()
+                continue
+            axes[row[column]] = panel
+            panel.set_title(row[column][1])
+        first = index == 0 or rows[index - 1][0][0] != row[0][0]
+        if len(models) > 1 and first:
+            panel = grid[index][0]
+            panel.set_title(f"{row[0][0]}\n", loc="left", fontweight="bold")
+    return figure, axes
+
+
+def in_first_column(panel: Axes) -> bool:
+    """Whether a y label of this panel speaks for its row."""
+    spec = panel.get_subplotspec()
+    return spec is None or spec.is_first_col()
+
+
+def foot(figure: Figure, axes: Sequence[Axes], label: str) -> None:
+    """Under all panels of a `panel_grid`: the label of their x axes, then one legend of the lines in any."""
+    handles: dict[str, Any] = {}
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels()):
+            handles.setdefault(name, handle)
+    inches = figure.get_size_inches()
+    # About 0.95 inch an entry: in narrow figures the legend takes two lines.
+    count = len(handles) if len(handles) * 0.95 < inches[0] else (len(handles) + 1) // 2
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=count,
+        columnspacing=1.3,
+        handlelength=2.2,
+        borderaxespad=0.2,
+    )
+    lines = -(-len(handles) // count)
+    bottom = 0.1 + 0.16 * lines  # inches that the legend takes
+    figure.text(0.5, (bottom + 0.03) / inches[1], label, ha="center", va="bottom", fontsize=8)
+    engine: Any = figure.get_layout_engine()
+    # Constrained layout leaves no room for legends and texts of the figure by itself.
+    share = (bottom + 0.2) / inches[1]
+    engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.04, h_pad=0.04)
+
+
+def log2_ticks(axes: Axes, values: Sequence[int], *, axis: str = "x", apart: float = 0.0) -> None:
+    """A log2 axis with `values` labelled: 64, 2K, 32K; those that are `apart` octaves from the one before."""
+    kept: list[int] = []
+    for value in values:
+        if not kept or value / kept[-1] >= 2.0**apart:
+            kept.append(value)
+    values = kept
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log", base=2)
+    target.set_major_locator(FixedLocator([float(value) for value in values]))
+    target.set_minor_locator(NullLocator())
+    target.set_ticklabels([short(value) for value in values])
+
+
+def short(value: int) -> str:
+    """2048 as "2K"; other numbers as they are."""
+    return f"{value // 1024}K" if value >= 1024 and value % 1024 == 0 else str(value)

@@ -1,0 +1,1 @@
+"""Result files: schemas, atomic writes, provenance, resuming. No torch."""

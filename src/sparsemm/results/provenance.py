@@ -1,0 +1,80 @@
+"""How a result was made: configuration, code and packages; never a time, a host or a path."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_PACKAGES = (
+    "numpy",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "safetensors",
+    "sparsemm",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+_HUB_FOLDER = re.compile(r"models--(?:[^/]*?--)?([^/]+)/snapshots/")
+
+
+def provenance(config: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+    """How a result was made, for write_table: hash of `config`, code revision, package versions, and `extra`.
+
+    extra: model, model_revision, dataset, seed, image_limits, device, ... Two runs of the same thing give
+    the same: no time, no host, no path.
+    """
+    text = json.dumps(config, sort_keys=True, default=plain)
+    return {
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        **extra,
+    }
+
+
+def model_name(name: str) -> str:
+    """A model's own name in a hub id, a folder or a folder of the hub's cache; empty if it has none."""
+    cached = _HUB_FOLDER.search(name)
+    return cached.group(1) if cached else name.rstrip("/").rpartition("/")[2]
+
+
+def plain(value: Any) -> Any:
+    """For json: numpy values as Python's, anything else as its string."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return str(value)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@functools.cache
+def _git_revision() -> str:
+    """Commit of the checkout this code runs from, with -dirty where files differ; "unknown" outside one."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return "unknown"
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,130 @@
+"""What every kind of result file holds: columns, the columns that make a row unique, those that may be empty."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+_STRINGS = pa.list_(pa.string())
+_ROWS = pa.list_(pa.list_(pa.float64()))
+
+# What is measured of a profile's cell: whole numbers, then others.
+_COUNTED = (
+    "rows",
+    "peak_bytes",
+    "peak_reserved_bytes",
+    "cache_bytes",
+    "reserved_cache_bytes",
+    "weight_bytes",
+    "moved_bytes",
+)
+_TIMED = (
+    "prefill_s",
+    "first_token_s",
+    "selection_s",
+    "decode_ms_per_token",
+    "decode_ms_least",
+    "decode_ms_most",
+    "tokens_per_s",
+    "kept_tokens",
+    "achieved_gb_s",
+    "copy_gb_s",
+    "times_floor",
+)
+# A cell that ran out of memory has a row too.
+MAY_BE_EMPTY = {"profile": {*_COUNTED, *_TIMED}}
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "probe": _schema(id=pa.string(), image=pa.binary(), words=_STRINGS, boxes=_ROWS),
+    "scores": _schema(
+        layer=pa.int32(),
+        head=pa.int32(),
+        kv_head=pa.int32(),
+        hits=pa.int64(),
+        matched_tokens=pa.int64(),
+        score=pa.float64(),
+        ci_low=pa.float64(),
+        ci_high=pa.float64(),
+    ),
+    "score_samples": _schema(
+        image_id=pa.string(),
+        layer=pa.int32(),
+        head=pa.int32(),
+        hits=pa.int64(),
+        matched_tokens=pa.int64(),
+        weight=pa.float64(),
+        mean=pa.float64(),
+    ),
+    "keep": _schema(
+        policy=pa.string(), budget=pa.int64(), layer=pa.int32(), kv_head=pa.int32(), keep=pa.int64()
+    ),
+    "predictions": _schema(
+        sample_id=pa.string(),
+        policy=pa.string(),
+        budget=pa.int64(),
+        prediction=pa.string(),
+        answers=_STRINGS,
+        score=pa.float64(),
+        prompt_tokens=pa.int64(),
+        kept_tokens=pa.float64(),
+        cache_bytes=pa.int64(),
+    ),
+    "masks": _schema(
+        sample_id=pa.string(),
+        kind=pa.string(),
+        fraction=pa.float64(),
+        seed=pa.int64(),
+        prediction=pa.string(),
+        answers=_STRINGS,
+        score=pa.float64(),
+    ),
+    "efficiency": _schema(
+        policy=pa.string(),
+        budget=pa.int64(),
+        input_tokens=pa.int64(),
+        repeat=pa.int64(),
+        prefill_s=pa.float64(),
+        decode_ms_per_token=pa.float64(),
+        peak_bytes=pa.int64(),
+        cache_bytes=pa.int64(),
+        device=pa.string(),
+    ),
+    "profile": _schema(
+        policy=pa.string(),
+        budget=pa.int64(),
+        input_tokens=pa.int64(),
+        batch=pa.string(),
+        status=pa.string(),
+        weights=pa.string(),
+        dtype=pa.string(),
+        device=pa.string(),
+        **{name: pa.int64() for name in _COUNTED},
+        **{name: pa.float64() for name in _TIMED},
+    ),
+    "attention_maps": _schema(
+        panel=pa.int32(),
+        layer=pa.int32(),
+        head=pa.int32(),
+        score=pa.float64(),
+        image=pa.binary(),
+        grid=_ROWS,
+        token=pa.string(),
+    ),
+}
+
+# What makes a row unique, in sorting order.
+KEYS: dict[str, tuple[str, ...]] = {
+    "probe": ("id",),
+    "scores": ("layer", "head"),
+    "score_samples": ("image_id", "layer", "head"),
+    "keep": ("policy", "budget", "layer", "kv_head"),
+    "predictions": ("sample_id", "policy", "budget"),
+    "masks": ("sample_id", "kind", "fraction", "seed"),
+    "efficiency": ("policy", "budget", "input_tokens", "repeat"),
+    "profile": ("policy", "budget", "input_tokens", "batch"),
+    "attention_maps": ("panel", "layer", "head"),
+}

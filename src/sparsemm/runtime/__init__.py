@@ -1,0 +1,1 @@
+"""The process and its device: GPU lease, allocator, clock, peak memory, forked calls."""

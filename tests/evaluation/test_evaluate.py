@@ -1,0 +1,182 @@
+"""Evaluation: result rows, batches, and runs that are killed and go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsemm.benchmarks import Sample, get_benchmark
+from sparsemm.errors import InputError
+from sparsemm.evaluation.evaluate import Cell, batches, describe, evaluate, make_cells
+from sparsemm.models.loading import Loaded
+from sparsemm.policies import SparseMM
+from sparsemm.results.parquet import read_table, write_table
+
+from helpers import tiny
+
+PAIRS = [("fullkv", 0), ("snapkv", 12), ("snapkv", 40), ("sparsemm[rho=0.3]", 12), ("local_window", 12)]
+
+
+def loaded(variant: str = "mha") -> Loaded:
+    return Loaded(tiny.model(variant), tiny.processor(), "llava_next", "tiny", "0")
+
+
+def some_cells() -> list[Cell]:
+    scores = np.full((tiny.LAYERS, tiny.HEADS), 1 / (tiny.LAYERS * tiny.HEADS))
+    return make_cells(PAIRS, window=4, kernel=5, scores=scores)
+
+
+def samples(count: int = 5) -> list[Sample]:
+    return list(get_benchmark("synth-docvqa").load(count, seed=1))
+
+
+def test_rows_are_a_predictions_file(tmp_path: Path) -> None:
+    benchmark = get_benchmark("synth-docvqa", max_new_tokens=4)
+    frame = evaluate(loaded(), benchmark, samples(), some_cells(), batch_size=2, progress=False)
+    write_table(tmp_path / "predictions.parquet", frame, "predictions", {})
+    back = read_table(tmp_path / "predictions.parquet", "predictions")
+    assert len(back) == 5 * len(PAIRS)
+    assert set(zip(back.policy, back.budget)) == set(PAIRS)
+    full = back[back.policy == "fullkv"]
+    assert (full.kept_tokens == full.prompt_tokens).all()
+    token_bytes = tiny.LAYERS * tiny.HEADS * 2 * tiny.HEAD_DIM * 4
+    assert (back.cache_bytes == back.kept_tokens * token_bytes).all()
+    assert (back[(back.policy == "snapkv") & (back.budget == 12)].kept_tokens == 12).all()
+    assert (back[back.policy == "local_window"].kept_tokens == 12).all()
+    by_id = {sample.id: sample for sample in samples()}
+    assert all(
+        row.score == benchmark.score(row.prediction, by_id[row.sample_id]) for row in back.itertuples()
+    )
+
+
+def test_batch_size_changes_nothing() -> None:
+    benchmark = get_benchmark("synth-docvqa", max_new_tokens=4)
+    alone, batched = (
+        evaluate(loaded("gqa"), benchmark, samples(), some_gqa_cells(), batch_size=size, progress=False)
+        for size in (1, 4)
+    )
+    assert alone.equals(batched)
+
+
+def some_gqa_cells() -> list[Cell]:
+    scores = np.full((tiny.LAYERS, 2), 1 / (tiny.LAYERS * 2))
+    return make_cells(PAIRS, window=4, kernel=5, scores=scores)
+
+
+def test_batches_hold_every_sample_once_and_like_sizes_together() -> None:
+    found = [sample for batch in batches(samples(9), 4) for sample in batch]
+    assert sorted(sample.id for sample in found) == [sample.id for sample in samples(9)]
+    areas = [sample.image.width * sample.image.height for sample in found]
+    assert areas == sorted(areas)
+
+
+def test_a_stopped_run_goes_on_and_gives_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = get_benchmark("synth-docvqa", max_new_tokens=3)
+    whole = evaluate(loaded(), benchmark, samples(), some_cells(), batch_size=2, progress=False)
+    import sparsemm.evaluation.evaluate as module
+
+    real, calls = module.answer, []
+
+    def failing(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "answer", failing)
+    arguments = (loaded(), benchmark, samples(), some_cells())
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(*arguments, batch_size=2, workdir=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    again = evaluate(*arguments, batch_size=2, workdir=tmp_path, progress=False)
+    assert len(calls) == 4  # of three batches only the third was run again
+    assert again.equals(whole)
+    assert len(list(tmp_path.iterdir())) == 3
+    calls += [1] * 5  # past the interrupt
+    other = evaluate(*arguments[:3], some_cells()[:2], batch_size=2, workdir=tmp_path, progress=False)
+    assert len(calls) == 4 + 5 + 3  # parts of other cells are not used
+    assert len(other) == 2 * 5
+
+
+def test_kill_9_and_rerun_give_the_same_bytes(tmp_path: Path) -> None:
+    frame = evaluate(
+        loaded(), get_benchmark("synth-chart"), chart_samples(), some_cells(), batch_size=2, progress=False
+    )
+    write_table(tmp_path / "straight.parquet", frame, "predictions", {})
+    folder = Path(__file__).parent
+    paths = [str(path) for path in (folder.parents[1] / "src", folder.parent, folder)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    code = f"import test_evaluate; test_evaluate.die_midway({str(tmp_path / 'work')!r})"
+    killed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert len(list((tmp_path / "work").iterdir())) == 1
+    again = evaluate(
+        loaded(),
+        get_benchmark("synth-chart"),
+        chart_samples(),
+        some_cells(),
+        batch_size=2,
+        workdir=tmp_path / "work",
+        progress=False,
+    )
+    write_table(tmp_path / "again.parquet", again, "predictions", {})
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "straight.parquet").read_bytes()
+
+
+def chart_samples() -> list[Sample]:
+    return list(get_benchmark("synth-chart").load(4, seed=2))
+
+
+def die_midway(workdir: str) -> None:
+    """For the test above, in a process of its own: the second batch is never finished."""
+    import sparsemm.evaluation.evaluate as module
+
+    real, calls = module.answer, []
+
+    def answer(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)  # type: ignore[arg-type]
+
+    module.answer = answer  # type: ignore[assignment]
+    benchmark = get_benchmark("synth-chart")
+    evaluate(
+        loaded(), benchmark, chart_samples(), some_cells(), batch_size=2, workdir=workdir, progress=False
+    )
+
+
+def test_bad_work_is_refused(tmp_path: Path) -> None:
+    benchmark = get_benchmark("synth-docvqa")
+    with pytest.raises(InputError, match=r"benchmarks\.samples"):
+        evaluate(loaded(), benchmark, [], some_cells(), progress=False)
+    with pytest.raises(InputError, match="policies"):
+        evaluate(loaded(), benchmark, samples(1), [], progress=False)
+    with pytest.raises(InputError, match="batch_size"):
+        evaluate(loaded(), benchmark, samples(1), some_cells(), batch_size=0, progress=False)
+    with pytest.raises(InputError, match="twice"):
+        make_cells([("snapkv", 12), ("snapkv", 12)], window=4)
+    with pytest.raises(InputError, match="policy"):
+        make_cells([("snapkw", 12)], window=4)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="written"):
+        evaluate(
+            loaded(), benchmark, samples(1), some_cells(), workdir=tmp_path / "file" / "work", progress=False
+        )
+
+
+def test_a_policy_is_described_with_its_scores() -> None:
+    first = SparseMM(np.full((3, 6), 1 / 18), 12, window=4)
+    same = SparseMM(np.full((3, 6), 1 / 18), 12, window=4)
+    values = np.full((3, 6), 1 / 18)
+    values[0, 0], values[0, 1] = values[0, 1] * 2, 0
+    assert describe(first) == describe(same) != describe(SparseMM(values, 12, window=4))
+    assert describe(first) != describe(SparseMM(np.full((3, 6), 1 / 18), 12, window=4, rho=0.2))

@@ -1,0 +1,1 @@
+"""A pretend CUDA device for tests on a CPU."""

@@ -1,0 +1,149 @@
+"""Launches of Triton kernels on the pretend device: in the interpreter, by the rules of a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from pretend.cuda import CudaTensor, device
+
+KERNELS = (("triton_decode", "split_one"), ("triton_decode", "split_group"), ("triton_decode", "combine"))
+KERNELS += (("triton_fused", "_rms_norm"),)
+KERNELS += (("triton_fused", "_gated_silu"), ("triton_fused", "_rotate"), ("triton_gemv", "_project"))
+KERNELS += (("triton_gemv", "_gate"), ("triton_gemv", "_add"))
+KERNELS += (("triton_window", "_statistics"), ("triton_window", "_mean"))
+
+
+class Launcher:
+    """In place of a Triton kernel: launches it in the interpreter as a GPU would have it, or raises.
+
+    Tensors must be on the device, no program may reach outside the memory of the arguments, and no two programs of a
+    launch may touch the same address when one of them writes it: their order is not known on a GPU. A capture may only
+    launch what was compiled before.
+    """
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        from triton.runtime.errors import InterpreterError
+
+        def launch(*args: Any, **options: Any) -> None:
+            ours = [value for value in (*args, *options.values()) if isinstance(value, torch.Tensor)]
+            for tensor in ours:
+                if not isinstance(tensor, CudaTensor):
+                    raise RuntimeError("Pointer argument cannot be accessed from Triton (cpu tensor?)")
+            inner = [value.inner if isinstance(value, CudaTensor) else value for value in args]
+            named = {
+                k: value.inner if isinstance(value, CudaTensor) else value for k, value in options.items()
+            }
+            tensors = [value for value in (*inner, *named.values()) if isinstance(value, torch.Tensor)]
+
+            def again() -> None:
+                device.launches += 1
+                with _disable_current_modes(), torch._C.DisableTorchFunction(), watched(tensors):
+                    try:
+                        self.kernel[grid](*inner, **named)
+                    except InterpreterError as error:
+                        raise error.__cause__ or error from None
+
+            key = (self.kernel, *map(_kind, args), *((name, options[name]) for name in sorted(options)))
+            if device.capture is not None and key not in device.compiled:
+                raise RuntimeError(
+                    f"{self.kernel}: a kernel would be compiled and loaded while a stream is captured"
+                )
+            device.compiled.add(key)
+            again()
+            if device.capture is not None:
+                reads = [tensor.block for tensor in ours if tensor.block is not None]
+                device.capture.add(again, reads, tensors, [], True)
+
+        return launch
+
+
+def _kind(value: Any) -> Any:
+    """What Triton compiles a kernel anew for: types, addresses and numbers that 16 divides, and ones."""
+    if isinstance(value, CudaTensor):
+        return value.dtype, value.storage_offset() * value.element_size() % 16 == 0
+    return ("int", value == 1, value % 16 == 0) if isinstance(value, int) else type(value)
+
+
+@contextlib.contextmanager
+def watched(tensors: list[torch.Tensor]) -> Iterator[None]:
+    """Watch the interpreter's loads and stores during one launch, and mend what it does to bfloat16.
+
+    It multiplies the bit patterns of bfloat16 numbers as if they were integers, and cuts where a GPU rounds.
+    """
+    from triton.runtime import interpreter
+
+    builder: Any = interpreter.InterpreterBuilder
+    ranges = {(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) for t in tensors}
+    touched: dict[bool, list[np.ndarray]] = {False: [], True: []}  # pairs of program and address
+    load, store = builder.create_masked_load, builder.create_masked_store
+
+    def note(self: Any, pointers: Any, mask: Any, write: bool) -> None:
+        at, on = np.broadcast_arrays(pointers.data, mask.data)
+        at = at[on.astype(bool)].astype(np.uint64).ravel()
+        width = pointers.get_element_ty().primitive_bitwidth // 8
+        inside = np.zeros(at.shape, bool)
+        for first, size in ranges:
+            inside |= (at >= first) & (at + np.uint64(width) <= first + size)
+        if not inside.all():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        x, y, z = self.grid_idx
+        touched[write].append(np.stack([np.full_like(at, (x * 4096 + y) * 4096 + z), at]))
+
+    def watched_load(self: Any, ptrs: Any, mask: Any, *rest: Any) -> Any:
+        note(self, ptrs, mask, False)
+        return load(self, ptrs, mask, *rest)
+
+    def watched_store(self: Any, ptrs: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        note(self, ptrs, mask, True)
+        return store(self, ptrs, value, mask, *rest)
+
+    def dot(self: Any, a: Any, b: Any, total: Any, *rest: Any) -> Any:
+        return plain_dot(self, _as_float32(a), _as_float32(b), total, *rest)
+
+    def cast(self: Any, source: Any, target: Any) -> Any:
+        if (source.dtype.scalar.name, target.scalar.name) != ("fp32", "bf16"):
+            return plain_cast(self, source, target)
+        bits = source.data.astype(np.float32).view(np.uint32)
+        even = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        whole = np.where(np.isnan(source.data), np.uint32(0x7FC0), even)
+        return interpreter.TensorHandle(whole.astype(np.uint16), target.scalar)
+
+    def _as_float32(handle: Any) -> Any:
+        if handle.dtype.scalar.name != "bf16":
+            return handle
+        wide = (handle.data.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return interpreter.TensorHandle(wide, interpreter.tl.float32)
+
+    plain_dot, plain_cast = builder.create_dot, builder.cast_impl
+    patched: set[int] = set()
+    patch = interpreter._patch_builtin
+
+    def patch_once(
+        package: Any, *rest: Any
+    ) -> None:  # a third of the interpreter's time goes into doing it again
+        if id(package) not in patched:
+            patched.add(id(package))
+            patch(package, *rest)
+
+    with (
+        mock.patch.multiple(builder, create_masked_load=watched_load, create_masked_store=watched_store),
+        mock.patch.multiple(builder, create_dot=dot, cast_impl=cast),
+        mock.patch.object(interpreter, "_patch_builtin", patch_once),
+    ):
+        yield
+    if touched[True]:
+        pairs = np.unique(np.concatenate(touched[True] + touched[False], 1), axis=1)
+        addresses, programs = np.unique(pairs[1], return_counts=True)
+        shared = np.isin(addresses[programs > 1], np.concatenate(touched[True], 1)[1])
+        if shared.any():
+            raise RuntimeError("two programs of a launch touch an address that one of them writes")
