@@ -93,7 +93,7 @@ from sparsemm.reporting import figures, tables
 figures.figure4({[str(p) for p in run.predictions]}, {str(tmp_path / "figure4")!r})
 tables.table5({[str(p) for p in run.predictions]}, {str(tmp_path / "table5")!r})
 """
-    source = str(Path(figures.__file__).parents[2])
+    source = str(Path(figures.__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": source, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     MAKERS["figure4"](run, tmp_path / "here")
