@@ -21,7 +21,7 @@ from sparsemm.cli.common import (
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 _EXAMPLES = """\
   sparsemm heads --model models/llava --save                    score, keep head_scores.parquet with the model
@@ -186,7 +186,7 @@ def draw(scores: HeadScores, name: str, path: Path) -> None:
         file = Path(folder) / f"{name}.parquet"
         scores.save(file)
         figure2([file], file.with_name("drawn"))
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(file.with_name(f"drawn{path.suffix}").read_bytes())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def read_json(path: Path) -> Floats:
 def write_json(path: Path, values: Floats) -> None:
     """[L, Hq] in the published format; the folder is made, InputError where it cannot be written."""
     table = {f"{i}-{j}": [float(value)] for i, row in enumerate(values) for j, value in enumerate(row)}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(table, indent=4) + "\n", encoding="utf-8")
 
 

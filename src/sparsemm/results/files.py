@@ -10,7 +10,7 @@ from sparsemm.errors import InputError
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; named `path` when the block ends, removed if it fails.
 
     Makes the folder. Raises InputError where folder or file cannot be written.

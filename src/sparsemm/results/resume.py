@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 Rows = list[dict[str, Any]]
 
@@ -44,7 +44,7 @@ class Parts:
             return rows
         except (OSError, ValueError):  # absent, or not ours: make it (again)
             rows = make()
-        with whole_file(file) as partial:
+        with atomic_write(file) as partial:
             partial.write_text(json.dumps(rows), encoding="utf-8")
         return rows
 
