@@ -21,6 +21,7 @@ from sparsemm.cli.common import (
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
+from sparsemm.methods import CONVENTIONS, MATCHINGS
 from sparsemm.results.files import atomic_write
 
 _EXAMPLES = """\
@@ -82,13 +83,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--matching",
         default="released",
-        choices=("released", "exact"),
+        choices=MATCHINGS,
         help="how a token finds its word: the only word that holds it, or by alignment (default: %(default)s)",
     )
     parser.add_argument(
         "--convention",
         default="released",
-        choices=("released", "all"),
+        choices=CONVENTIONS,
         help="image tokens that count: high resolution only, or all (default: %(default)s)",
     )
     add_device(parser)
