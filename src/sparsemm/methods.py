@@ -46,6 +46,9 @@ MASKS: Mapping[str, Look] = {
     "visual": Look("visual heads", "#D55E00", "o"),
     "random": Look("random heads", "#7F7F7F", "v", ":"),
 }
+# Rules of scoring heads: how generated tokens are matched to words, and which image tokens count as hits.
+MATCHINGS = ("released", "exact")
+CONVENTIONS = ("released", "all")
 _SPARE = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
 
 

@@ -16,7 +16,8 @@ from sparsemm.generation.compress import compress
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
 from sparsemm.heads.probe import ProbeImage
-from sparsemm.heads.scoring import ScoringSettings, score_samples
+from sparsemm.heads.scoring import score_samples
+from sparsemm.heads.settings import ScoringSettings
 from sparsemm.models.head_masks import mask_heads
 
 from helpers import tiny
@@ -140,8 +141,8 @@ def test_masked_heads_and_recorded_attention(cuda):
     for model, inputs in ((here(family), prompt(family)), (moved(family), there(prompt(family)))):
         with mask_heads(model, [(0, 1), (1, 5)]), compress(model, SnapKV(16, window=8)):
             answers.append(model.generate(**inputs, max_new_tokens=NEW, do_sample=False).cpu())
-        settings = ScoringSettings(READ_PROMPT, 8, 2, "all", "released")
-        hits.append(score_samples(model, tiny_family(family)[1], probe, settings, progress=False))
+        settings = ScoringSettings(READ_PROMPT, 8, 2, "all", "released", progress=False)
+        hits.append(score_samples(model, tiny_family(family)[1], probe, settings))
     assert torch.equal(*answers)
     assert hits[0].hits.tolist() == hits[1].hits.tolist()
     assert hits[0].matched.tolist() == hits[1].matched.tolist()

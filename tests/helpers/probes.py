@@ -8,7 +8,7 @@ from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.heads.matching import token_texts
 from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.recording import generate_greedily
-from sparsemm.heads.scoring import ScoringSettings
+from sparsemm.heads.settings import ScoringSettings
 from sparsemm.models.loading import build_inputs
 
 from helpers.tiny import image, model, processor
@@ -25,6 +25,7 @@ def settings_of(**changes: Any) -> ScoringSettings:
         "batch_size": 8,
         "convention": "released",
         "matching": "released",
+        "progress": False,
     }
     return ScoringSettings(**usual | changes)
 

@@ -33,7 +33,7 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     """
     from sparsemm.errors import InputError
     from sparsemm.runtime.device_lease import lease_device
-    from sparsemm.runtime.malloc import keep_freed_memory
+    from sparsemm.runtime.malloc import disable_malloc_trim
 
     terminal = os.dup(2)
     log = Path(snakemake.log[0])
@@ -52,7 +52,7 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         wanted = snakemake.params.settings["device"]
         with lease_device(wanted, gpus=int(gpus)) as lease:
             if not measured:
-                keep_freed_memory()
+                disable_malloc_trim()
             yield Job(_start_torch(lease.device, wanted, snakemake.threads), snakemake.threads)
     except InputError as error:
         _stop(str(error), terminal)

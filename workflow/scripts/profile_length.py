@@ -16,7 +16,7 @@ with job(snakemake, measured=True) as run:
     from sparsemm.policies import make_policy
     from sparsemm.results.parquet import write_table
     from sparsemm.results.provenance import provenance
-    from sparsemm.runtime.forked import call_apart
+    from sparsemm.runtime.forked import call_in_fork
 
     settings, model = snakemake.params.settings, snakemake.params.model
     name, asked = snakemake.wildcards.model, settings["efficiency"]
@@ -58,7 +58,7 @@ with job(snakemake, measured=True) as run:
         summaries = []
         for batch in asked["batches"]:
             what = f"{label} at {tokens} tokens, batch {batch}"
-            found, metadata = call_apart(lambda label=label, batch=batch: cell(label, batch), what)
+            found, metadata = call_in_fork(lambda label=label, batch=batch: cell(label, batch), what)
             if batch == 1:
                 write_table(repeats, found.repeats, "efficiency", metadata)
             summaries.append(found.summary)

@@ -21,7 +21,8 @@ from sparsemm.cli.common import (
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
-from sparsemm.results.files import whole_file
+from sparsemm.methods import CONVENTIONS, MATCHINGS
+from sparsemm.results.files import atomic_write
 
 _EXAMPLES = """\
   sparsemm heads --model models/llava --save                    score, keep head_scores.parquet with the model
@@ -82,13 +83,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--matching",
         default="released",
-        choices=("released", "exact"),
+        choices=MATCHINGS,
         help="how a token finds its word: the only word that holds it, or by alignment (default: %(default)s)",
     )
     parser.add_argument(
         "--convention",
         default="released",
-        choices=("released", "all"),
+        choices=CONVENTIONS,
         help="image tokens that count: high resolution only, or all (default: %(default)s)",
     )
     add_device(parser)
@@ -186,7 +187,7 @@ def draw(scores: HeadScores, name: str, path: Path) -> None:
         file = Path(folder) / f"{name}.parquet"
         scores.save(file)
         figure2([file], file.with_name("drawn"))
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(file.with_name(f"drawn{path.suffix}").read_bytes())
 
 

@@ -25,7 +25,7 @@ from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
 from sparsemm.models.loading import shape
 from sparsemm.policies import Policy
-from sparsemm.runtime.clock import Stopwatch, synchronize, timed, without_old_garbage
+from sparsemm.runtime.clock import Stopwatch, frozen_gc, synchronize, timed
 from sparsemm.runtime.peak_memory import PeakMemory
 
 _LONG_PREFILL_S = 1.0  # a prefill longer than this is run and timed once, and decode is repeated from its end
@@ -139,7 +139,7 @@ def measure(
             warm = _begin(model, warm_inputs, policy, 4, storage)
             GreedyLoop(model, warm.cache, warm.token, warm.place).run(4)
         del warm
-    with ragged_attention_in(model), without_old_garbage():
+    with ragged_attention_in(model), frozen_gc():
         with PeakMemory(device) as peak:
             begun = _begin(model, inputs, policy, new_tokens, storage)
             prefills, decodes = [begun.times], list[float]()

@@ -5,7 +5,7 @@ What a workflow script calls::
     cells = make_cells([("fullkv", 0), ("snapkv", 16), ...], window=8, kernel=5, scores=head_scores, num_kv_heads=12)
     samples = list(benchmark.load(500, seed, shard=0, shards=1))
     frame = evaluate(loaded, benchmark, samples, cells, batch_size=16, workdir=work)   # kind "predictions"
-    write_table(path, frame, "predictions", metadata); parts.discard(work)
+    write_table(path, frame, "predictions", metadata); resume.discard(work)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sparsemm.evaluation.engine.run import EngineOutput, run_cells
 from sparsemm.models.loading import Loaded, build_inputs, shape
 from sparsemm.models.text import end_tokens
 from sparsemm.policies import Policy, make_policy
-from sparsemm.results.resume import Parts, Rows
+from sparsemm.results.resume import ResumableWork, Rows
 
 COLUMNS = [
     "sample_id",
@@ -94,7 +94,7 @@ def evaluate(
     check_work(samples, batch_size, limit)
     if not cells:
         raise InputError("policies: no cell to evaluate; give at least fullkv")
-    parts = Parts(
+    work = ResumableWork(
         workdir,
         work_facts(loaded, benchmark, samples, batch_size, limit)
         | {"cells": [(cell.label, cell.budget, describe(cell.policy)) for cell in cells]},
@@ -102,7 +102,7 @@ def evaluate(
     rows: Rows = []
     with tqdm(total=len(samples), unit="sample", desc=benchmark.name, disable=not progress) as bar:
         for number, batch in enumerate(batches(samples, batch_size)):
-            rows += parts.get(number, partial(_rows, loaded, benchmark, batch, cells, limit))
+            rows += work.get(number, partial(_rows, loaded, benchmark, batch, cells, limit))
             bar.update(len(batch))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.sort_values(["sample_id", "policy", "budget"], ignore_index=True)

@@ -23,7 +23,7 @@ from sparsemm.evaluation.evaluate import answer, batches, check_work, work_facts
 from sparsemm.models.head_masks import mask_heads
 from sparsemm.models.loading import Loaded, shape
 from sparsemm.policies import FullKV
-from sparsemm.results.resume import Parts, Rows
+from sparsemm.results.resume import ResumableWork, Rows
 
 COLUMNS = ["sample_id", "kind", "fraction", "seed", "prediction", "answers", "score"]
 
@@ -104,7 +104,7 @@ def evaluate_masks(
             f"[{sizes.num_layers}, {sizes.num_heads}]; score this model"
         )
     masks = make_masks(values, fractions, seeds)
-    parts = Parts(
+    work = ResumableWork(
         workdir,
         work_facts(loaded, benchmark, samples, batch_size, limit) | {"masks": [tuple(m) for m in masks]},
     )
@@ -115,7 +115,7 @@ def evaluate_masks(
         number = 0
         for mask in masks:
             for batch in batches(samples, batch_size):
-                rows += parts.get(number, partial(_rows, loaded, benchmark, batch, mask, limit))
+                rows += work.get(number, partial(_rows, loaded, benchmark, batch, mask, limit))
                 number += 1
                 bar.update(len(batch))
     frame = pd.DataFrame(rows, columns=COLUMNS)

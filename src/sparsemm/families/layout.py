@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from sparsemm.documents.boxes import Box, check_box
 from sparsemm.errors import InputError
-
-CONVENTIONS = ("released", "all")
+from sparsemm.methods import CONVENTIONS
 
 
 @dataclass(frozen=True)

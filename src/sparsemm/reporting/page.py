@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
@@ -61,7 +61,7 @@ def write_report(path: str | Path, title: str, items: Sequence[Item], facts: dic
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 

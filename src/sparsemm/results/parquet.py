@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
-from sparsemm.results.provenance import plain
+from sparsemm.results.files import atomic_write
+from sparsemm.results.provenance import jsonable
 from sparsemm.results.schemas import KEYS, MAY_BE_EMPTY, SCHEMAS
 
 _METADATA_KEY = b"sparsemm"
@@ -35,9 +35,9 @@ def write_table(
     """
     table = _cast(frame, kind, path).sort_by([(name, "ascending") for name in KEYS[kind]]).combine_chunks()
     _check_unique(table, kind, path)
-    text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=plain)
+    text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=jsonable)
     table = table.replace_schema_metadata({_METADATA_KEY: text.encode()})
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial, compression="zstd", version="2.6", data_page_version="1.0")
 
 

@@ -36,7 +36,7 @@ def provenance(config: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
     extra: model, model_revision, dataset, seed, image_limits, device, ... Two runs of the same thing give
     the same: no time, no host, no path.
     """
-    text = json.dumps(config, sort_keys=True, default=plain)
+    text = json.dumps(config, sort_keys=True, default=jsonable)
     return {
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "git_revision": _git_revision(),
@@ -52,7 +52,7 @@ def model_name(name: str) -> str:
     return cached.group(1) if cached else name.rstrip("/").rpartition("/")[2]
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """For json: numpy values as Python's, anything else as its string."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

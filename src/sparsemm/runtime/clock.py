@@ -60,7 +60,7 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextmanager
-def without_old_garbage() -> Iterator[None]:
+def frozen_gc() -> Iterator[None]:
     """Inside, Python looks for garbage among newer objects only.
 
     A pass over all that transformers imports (150 ms on the 2-core machine of the README) would fall into one repeat.

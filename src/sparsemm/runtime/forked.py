@@ -12,7 +12,7 @@ from sparsemm.errors import InputError
 Result = TypeVar("Result")
 
 
-def call_apart(function: Callable[[], Result], what: str) -> Result:
+def call_in_fork(function: Callable[[], Result], what: str) -> Result:
     """The result of ``function()``, run in a forked child whose memory is its own.
 
     The caller must not have run torch operations on several threads nor have started CUDA: neither survives a fork.

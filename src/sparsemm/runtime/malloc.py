@@ -9,7 +9,7 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def keep_freed_memory(pad: int = 256 << 20) -> bool:
+def disable_malloc_trim(pad: int = 256 << 20) -> bool:
     """Serve large blocks from a heap that grows by `pad` bytes and never shrinks; False where libc has no such knob.
 
     On a virtual machine page faults were half the time of a training step. Not for processes whose memory is

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
@@ -58,7 +58,7 @@ def save(figure: Figure, stem: str | Path) -> None:
         "png": {"Software": None},
     }
     for kind, metadata in unstamped.items():
-        with whole_file(f"{stem}.{kind}") as partial:
+        with atomic_write(f"{stem}.{kind}") as partial:
             figure.savefig(partial, format=kind, metadata=metadata)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 MISSING = "–"
 
@@ -43,7 +43,7 @@ def write(
         "tex": latex(head, rows, notes, labels),
     }
     for kind, text in texts.items():
-        with whole_file(f"{stem}.{kind}") as partial:
+        with atomic_write(f"{stem}.{kind}") as partial:
             partial.write_text(text, encoding="utf-8", newline="\n")
 
 
