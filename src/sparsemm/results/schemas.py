@@ -11,6 +11,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 _STRINGS = pa.list_(pa.string())
 _ROWS = pa.list_(pa.list_(pa.float64()))
+_INDEXES = pa.list_(pa.int64())
 
 # Measurements of the kind "profile": integers, then floats.
 _COUNTED = (
@@ -45,8 +46,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         index=pa.int32(),
         word=pa.string(),
         box=pa.list_(pa.float64()),
-        image_tokens=pa.list_(pa.int64()),
-        prompt_positions=pa.list_(pa.int64()),
+        image_tokens=_INDEXES,
+        prompt_positions=_INDEXES,
         cells=_ROWS,
     ),
     "scores": _schema(
