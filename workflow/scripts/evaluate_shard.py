@@ -1,6 +1,6 @@
 """Answer one shard of a benchmark under every policy and budget, from one prefill a sample."""
 
-from job import benchmark_record, job
+from job import job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
@@ -23,6 +23,7 @@ with job(snakemake) as run:
     cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
     run_settings = RunSettings(batch_size=asked["batch_size"], workdir=snakemake.params.work)
     frame = evaluate(loaded, benchmark, samples, cells, run_settings)
-    metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
+    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.predictions, frame, "predictions", metadata)
     resume.discard(snakemake.params.work)
