@@ -17,11 +17,10 @@ from sparsemm.models.text import text_layers
 from sparsemm.policies import SnapKV
 
 from helpers import tiny
+from helpers.interpreter import needs_triton
 from helpers.tiny_families import FAMILY_NAMES, tiny_family
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+needs_triton()
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -1,8 +1,6 @@
-"""compress() and all that it is made of on a pretend CUDA device (pretend_cuda.py): as on the CPU."""
+"""compress() and all that it is made of on a pretend CUDA device (tests/pretend): as on the CPU."""
 
 from __future__ import annotations
-
-import gc
 
 import pytest
 import torch
@@ -22,23 +20,10 @@ from sparsemm.models.head_masks import mask_heads
 
 from helpers import tiny
 from helpers.tiny_families import tiny_family
-from pretend.graph import pretend_cuda
 from pretend.models import FAMILIES, here, moved, policy, prompt, there
-
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
 
 TWO = ((60, 40), (20, 64))  # of two lengths: a padded batch
 NEW = 3
-
-
-@pytest.fixture
-def cuda():
-    with pretend_cuda() as device:
-        yield device
 
 
 def turns(model, chosen, inputs, **options):
@@ -170,15 +155,6 @@ def test_a_prefill_makes_nothing_quadratic(cuda):
         assert cuda.largest <= total * widest < total * total
         del cache
     assert all(peaks[method] < peaks["fullkv"] for method in METHODS[1:]), peaks
-
-
-@pytest.fixture
-def no_collector():
-    """Memory comes back when the last name for it goes, or not at all."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @torch.no_grad()

@@ -7,9 +7,9 @@ import itertools
 import pytest
 import torch
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+from helpers.interpreter import needs_triton
+
+needs_triton()
 
 from sparsemm.kernels import triton_decode  # noqa: E402
 from sparsemm.kernels.triton_decode import Sequences, chunk_tokens, decode, work_list  # noqa: E402

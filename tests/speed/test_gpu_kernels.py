@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from gpu_kernels import kernel_rows
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
+from sparsemm.cache.ragged import RaggedCache
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from helpers.interpreter import needs_triton
 
-from gpu_kernels import kernel_rows  # noqa: E402
-
-from sparsemm.cache.ragged import RaggedCache  # noqa: E402
+needs_triton(without_gpu=True)
 
 WIDTH, HEADS = 16, 2
 

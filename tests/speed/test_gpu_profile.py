@@ -9,28 +9,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gpu_cell
+import gpu_models
+import gpu_profile
+import gpu_report
 import pytest
 import torch
+from gpu_kernels import kernel_rows
+from gpu_logits import compare_logits
+
+from sparsemm.cache.ragged import RaggedCache
+from sparsemm.reporting.summary import read_efficiency, read_profile
+from sparsemm.results.parquet import read_metadata
+
+from helpers.interpreter import needs_triton
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import gpu_cell  # noqa: E402
-import gpu_models  # noqa: E402
-import gpu_profile  # noqa: E402
-import gpu_report  # noqa: E402
-from gpu_kernels import kernel_rows  # noqa: E402
-from gpu_logits import compare_logits  # noqa: E402
-
-from sparsemm.cache.ragged import RaggedCache  # noqa: E402
-from sparsemm.reporting.summary import read_efficiency, read_profile  # noqa: E402
-from sparsemm.results.parquet import read_metadata  # noqa: E402
-
 SETTINGS = gpu_cell.Settings("cpu", "cpu", "float32", tiny=True, budget=24, steps=2, repeats=2)
-interpreted = pytest.mark.skipif(
-    not gpu_profile.has_triton() or os.environ.get("TRITON_INTERPRET") != "1",
-    reason="triton is not installed or a GPU is there: pip install 'sparsemm[dev]'",
-)
 
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
@@ -69,8 +64,8 @@ def test_the_shapes_are_those_of_the_7b_models() -> None:
     ]
 
 
-@interpreted
 def test_kernels_side_by_side_and_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_triton(without_gpu=True)
     monkeypatch.setattr("gpu_logits._STEPS", 2)
     monkeypatch.setattr("gpu_kernels._CALLS", 2)
     model = gpu_models.build_model(gpu_models.MODELS[1], torch.device("cpu"), torch.float32, tiny=True)
