@@ -4,7 +4,8 @@ from job import benchmark_record, job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
-    from sparsemm.evaluation.masking import evaluate_masks
+    from sparsemm.evaluation.masking import Masking, evaluate_masks
+    from sparsemm.evaluation.settings import RunSettings
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model
     from sparsemm.results import resume
@@ -21,11 +22,8 @@ with job(snakemake) as run:
         loaded,
         benchmark,
         samples,
-        scores,
-        fractions=masking["fractions"],
-        seeds=masking["seeds"],
-        batch_size=masking["batch_size"],
-        workdir=snakemake.params.work,
+        Masking(scores, masking["fractions"], masking["seeds"]),
+        RunSettings(batch_size=masking["batch_size"], workdir=snakemake.params.work),
     )
     metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
     write_table(snakemake.output.masks, frame, "masks", metadata)

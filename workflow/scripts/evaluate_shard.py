@@ -4,7 +4,7 @@ from job import benchmark_record, job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
-    from sparsemm.evaluation.evaluate import evaluate, make_cells
+    from sparsemm.evaluation.evaluate import RunSettings, evaluate, make_cells
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model, shape
     from sparsemm.results import resume
@@ -21,9 +21,8 @@ with job(snakemake) as run:
     scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
     options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}
     cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
-    frame = evaluate(
-        loaded, benchmark, samples, cells, batch_size=asked["batch_size"], workdir=snakemake.params.work
-    )
+    run_settings = RunSettings(batch_size=asked["batch_size"], workdir=snakemake.params.work)
+    frame = evaluate(loaded, benchmark, samples, cells, run_settings)
     metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
     write_table(snakemake.output.predictions, frame, "predictions", metadata)
     resume.discard(snakemake.params.work)

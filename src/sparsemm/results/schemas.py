@@ -64,6 +64,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "predictions": _schema(
         sample_id=pa.string(),
+        image_id=pa.string(),
         policy=pa.string(),
         budget=pa.int64(),
         prediction=pa.string(),
