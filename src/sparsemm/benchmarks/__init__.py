@@ -1,4 +1,7 @@
-"""Benchmarks by name, one file each: rows, prompt and metric. Importing this loads no benchmark and no torch."""
+"""Benchmarks by name, one file each: rows, prompt and metric. A new one is a file here and a line in registry.py.
+
+Importing this package loads no benchmark and no torch.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from sparsemm.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+_BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises for bytes that it cannot decode
+
 
 class LazyImage(Protocol):
     """An image of a row: what is known of it without its pixels, and a way to get them."""
@@ -60,7 +62,7 @@ class EncodedImage:
                 io.BytesIO(data)
             ) as header:  # Pillow reads the header here, the pixels in `open` below
                 size = header.size
-        except OSError as error:
+        except _BROKEN as error:
             raise self._broken() from error
         return size, hashlib.sha256(data).hexdigest()
 
@@ -93,7 +95,7 @@ class EncodedImage:
         try:
             with Image.open(io.BytesIO(self.read())) as image:
                 return image.convert("RGB")
-        except OSError as error:
+        except _BROKEN as error:
             raise self._broken() from error
 
     def _broken(self) -> InputError:

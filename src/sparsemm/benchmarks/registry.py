@@ -1,4 +1,4 @@
-"""The benchmarks' names and where each one stands. Imports none of them: a name costs nothing."""
+"""The benchmarks' names, and the file of each, which is imported when its benchmark is asked for."""
 
 from __future__ import annotations
 
