@@ -7,11 +7,18 @@ min_version("9.27.1")
 configfile: "config/config.yaml"
 
 
+# The text at the head of `snakemake --report report.html`.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 
-# `snakemake figures` with every result file there takes the files as they are; see cached_only() in common.smk.
-if not CACHED_ONLY:
+# `snakemake figures`, with every result file there, draws them as they are: results fetched from another machine are
+# older than this checkout's code, and torch need not be installed. Without the rules that make them, the results are
+# plain input files. --rerun-triggers mtime is not enough (a probe file that was touched would run the models again),
+# nor is ancient() (it ignores the age of a rule's inputs, not of what those are made from).
+if not cached_only():
 
     include: "workflow/rules/probe.smk"
     include: "workflow/rules/scores.smk"
@@ -22,7 +29,6 @@ if not CACHED_ONLY:
 
 
 include: "workflow/rules/paper.smk"
-include: "workflow/rules/tables.smk"
 
 
 # The whole experiment. Stages by name: probe, scores, budget, evaluate, efficiency, figures, paper.
@@ -51,7 +57,7 @@ rule scores:
         SCORES,
 
 
-# Tokens to keep per layer and KV head, for every policy that needs no data.
+# Tokens to keep per layer and KV head, for every policy that does not look at the prompt's attention.
 rule budget:
     input:
         KEEP,
@@ -75,8 +81,8 @@ rule efficiency:
 # Tables and figures only; from cached results no model runs and torch need not be installed.
 rule figures:
     input:
-        TABLES,
-        FIGURES,
+        TABLE_FILES,
+        FIGURE_FILES,
 
 
 # Tables, figures and the page that shows them.

@@ -1,6 +1,6 @@
 """Answer a benchmark with visual heads, or as many random heads, switched off."""
 
-from job import benchmark_record, job
+from job import job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
@@ -27,6 +27,7 @@ with job(snakemake) as run:
         batch_size=masking["batch_size"],
         workdir=snakemake.params.work,
     )
-    metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
+    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.masks, frame, "masks", metadata)
     resume.discard(snakemake.params.work)

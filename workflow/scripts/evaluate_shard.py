@@ -1,6 +1,6 @@
 """Answer one shard of a benchmark under every policy and budget, from one prefill a sample."""
 
-from job import benchmark_record, job
+from job import job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
@@ -24,6 +24,7 @@ with job(snakemake) as run:
     frame = evaluate(
         loaded, benchmark, samples, cells, batch_size=asked["batch_size"], workdir=snakemake.params.work
     )
-    metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
+    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.predictions, frame, "predictions", metadata)
     resume.discard(snakemake.params.work)

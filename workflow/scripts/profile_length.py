@@ -5,7 +5,7 @@ import os
 # Asking whether there is a GPU must not start CUDA here: the forked processes could not use it.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
-from job import image_limits, job
+from job import job
 
 with job(snakemake, measured=True) as run:
     import pandas as pd
@@ -15,7 +15,6 @@ with job(snakemake, measured=True) as run:
     from sparsemm.models.loading import load_model, shape
     from sparsemm.policies import make_policy
     from sparsemm.results.parquet import write_table
-    from sparsemm.results.provenance import provenance
     from sparsemm.runtime.forked import call_apart
 
     settings, model = snakemake.params.settings, snakemake.params.model
@@ -23,7 +22,7 @@ with job(snakemake, measured=True) as run:
     tokens = int(snakemake.wildcards.tokens)
 
     def cell(label: str, batch: int | str) -> tuple[Profile, dict]:
-        """One cell's rows and provenance; everything that belongs to a model is loaded in here."""
+        """One cell's rows and metadata; everything that belongs to a model is loaded in here."""
         scores = HeadScores.load(snakemake.input.scores)
         loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
         sizes = shape(loaded.model)
@@ -41,17 +40,8 @@ with job(snakemake, measured=True) as run:
         found = profile_cell(
             loaded, policy, tokens, batch=batch, label=label, seed=settings["seed"], **counts
         )
-        metadata = provenance(
-            {**settings, "model": model},
-            model=name,
-            model_revision=loaded.revision,
-            dataset="generated pages",
-            seed=settings["seed"],
-            image_limits=image_limits(loaded.processor),
-            device=run.device,
-            threads=run.threads,
-        )
-        return found, metadata
+        facts = {"model_revision": loaded.revision, "dataset": "generated pages", "threads": run.threads}
+        return found, run.record(loaded.processor, **facts)
 
     out = snakemake.output
     for label, repeats, profile in zip(asked["policies"], out.efficiency, out.profile, strict=True):
