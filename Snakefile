@@ -21,6 +21,7 @@ include: "workflow/rules/common.smk"
 if not cached_only():
 
     include: "workflow/rules/probe.smk"
+    include: "workflow/rules/patches.smk"
     include: "workflow/rules/scores.smk"
     include: "workflow/rules/budget.smk"
     include: "workflow/rules/evaluate.smk"
@@ -31,10 +32,11 @@ if not cached_only():
 include: "workflow/rules/paper.smk"
 
 
-# The whole experiment. Stages by name: probe, scores, budget, evaluate, efficiency, figures, paper.
+# The whole experiment. Stages by name: probe, patches, scores, budget, evaluate, efficiency, figures, paper.
 rule all:
     default_target: True
     input:
+        PATCHES,
         SCORES,
         KEEP,
         PREDICTIONS,
@@ -49,6 +51,12 @@ rule all:
 rule probe:
     input:
         PROBES,
+
+
+# The image tokens that cover each word of the probe images, one file a model.
+rule patches:
+    input:
+        PATCHES,
 
 
 # The visual score of every attention head.

@@ -139,6 +139,7 @@ def report_facts():
 
 # The result files of each stage, for targets, tables and figures.
 PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
+PATCHES = expand("<results>/patches/{model}.parquet", model=MODELS)
 SCORES = expand("<results>/scores/{model}.parquet", model=MODELS)
 SAMPLES = expand("<results>/scores/samples/{model}.parquet", model=MODELS)
 KEEP = expand("<results>/keep/{model}.parquet", model=MODELS)
@@ -163,7 +164,7 @@ EFFICIENCY, PROFILE = (
     )
     for kind in ("efficiency", "profile")
 )
-STAGES = [SCORES, SAMPLES, KEEP, PREDICTIONS, MASKS, ATTENTION_MAPS, EFFICIENCY, PROFILE]
+STAGES = [PROBES, PATCHES, SCORES, SAMPLES, KEEP, PREDICTIONS, MASKS, ATTENTION_MAPS, EFFICIENCY, PROFILE]
 
 
 def cached_only():

@@ -29,6 +29,12 @@ rule profile_length:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),
-        code=code_digest("runtime/forked.py", "efficiency/__init__.py", "models/loading.py", "heads/scores.py", *POLICIES_CODE),
+        code=code_digest(
+            "runtime/forked.py",
+            "efficiency/__init__.py",
+            "models/loading.py",
+            "heads/scores.py",
+            *POLICIES_CODE,
+        ),
     script:
         "../scripts/profile_length.py"

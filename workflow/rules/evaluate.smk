@@ -26,7 +26,13 @@ rule evaluate_shard:
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "window", "kernel", "rho", "beta", "floor"),
-        code=code_digest("evaluation/evaluate.py", "models/loading.py", "heads/scores.py", *BENCHMARKS_CODE, *POLICIES_CODE),
+        code=code_digest(
+            "evaluation/evaluate.py",
+            "models/loading.py",
+            "heads/scores.py",
+            *BENCHMARKS_CODE,
+            *POLICIES_CODE,
+        ),
     script:
         "../scripts/evaluate_shard.py"
 

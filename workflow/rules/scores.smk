@@ -4,6 +4,7 @@
 rule score_heads:
     input:
         probe=probe_of,
+        patches="<results>/patches/{model}.parquet",
         model=model_files,
     output:
         scores="<results>/scores/{model}.parquet",
@@ -24,6 +25,6 @@ rule score_heads:
         work=f"{RUN_FOLDER}/work/scores/{{model}}",
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "probe", "scoring"),
-        code=code_digest("heads/scoring.py", "models/loading.py", "heads/scores.py"),
+        code=code_digest("heads/scoring.py", "heads/patch_map.py", "models/loading.py", "heads/scores.py"),
     script:
         "../scripts/score_heads.py"

@@ -5,6 +5,7 @@ import shutil
 from job import job
 
 with job(snakemake) as run:
+    from sparsemm.heads.patch_map import read_patches
     from sparsemm.heads.probe import read_probe
     from sparsemm.heads.scoring import score_heads
     from sparsemm.models.loading import load_model
@@ -17,6 +18,7 @@ with job(snakemake) as run:
         loaded.model,
         loaded.processor,
         read_probe(snakemake.input.probe),
+        patches=read_patches(snakemake.input.patches),
         prompt=settings["probe"]["prompt"],
         max_new_tokens=settings["scoring"]["max_new_tokens"],
         batch_size=settings["scoring"]["batch_size"],
