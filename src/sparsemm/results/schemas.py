@@ -11,6 +11,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 _STRINGS = pa.list_(pa.string())
 _ROWS = pa.list_(pa.list_(pa.float64()))
+_INDEXES = pa.list_(pa.int64())
 
 # What is measured of a profile's cell: whole numbers, then others.
 _COUNTED = (
@@ -40,6 +41,15 @@ MAY_BE_EMPTY = {"profile": {*_COUNTED, *_TIMED}}
 
 SCHEMAS: dict[str, pa.Schema] = {
     "probe": _schema(id=pa.string(), image=pa.binary(), words=_STRINGS, boxes=_ROWS),
+    "patches": _schema(
+        image=pa.string(),
+        index=pa.int32(),
+        word=pa.string(),
+        box=pa.list_(pa.float64()),
+        image_tokens=_INDEXES,
+        prompt_positions=_INDEXES,
+        cells=_ROWS,
+    ),
     "scores": _schema(
         layer=pa.int32(),
         head=pa.int32(),
@@ -119,6 +129,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 # What makes a row unique, in sorting order.
 KEYS: dict[str, tuple[str, ...]] = {
     "probe": ("id",),
+    "patches": ("image", "index"),
     "scores": ("layer", "head"),
     "score_samples": ("image_id", "layer", "head"),
     "keep": ("policy", "budget", "layer", "kv_head"),
