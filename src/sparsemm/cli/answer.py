@@ -105,9 +105,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _policy(args: argparse.Namespace) -> Policy:
     from sparsemm.policies import make_policy, parse_label
+    from sparsemm.policies.registry import needs_scores
 
     scores = None
-    if parse_label(args.policy)[0] == "sparsemm":
+    if needs_scores(parse_label(args.policy)[0]):
         scores = find_scores(args.scores, args.model)
     return make_policy(args.policy, budget=args.budget, window=args.window, rho=args.rho, scores=scores)
 
