@@ -1,4 +1,4 @@
-"""`sparsemm heads`: which query heads look at the image, as a table, a figure and a scores file."""
+"""`sparsemm heads`: the visual scores of a model's query heads, as a table, a figure and a scores file."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Score or read the scores, then write what was asked for."""
+    """Run the command: score a model or read a scores file, then write the files asked for."""
     target = _target(args)
     check_writable("--figure", args.figure, (".png", ".pdf"))
     check_writable("--save", target, (".parquet", ".json"))
@@ -155,7 +155,7 @@ def _target(args: argparse.Namespace) -> Path | None:
 
 
 def _score(args: argparse.Namespace) -> HeadScores:
-    """Scores of --model, with what made them as metadata."""
+    """Score the heads of --model; the metadata says how."""
     from sparsemm.heads.probe import generate_probe
     from sparsemm.heads.scoring import score_heads
     from sparsemm.heads.synthdog import read_synthdog
@@ -179,7 +179,7 @@ def _score(args: argparse.Namespace) -> HeadScores:
 
 
 def draw(scores: HeadScores, name: str, path: Path) -> None:
-    """Heat map, sorted scores and cumulative share of one model, to one .png or .pdf file."""
+    """Draw figure 2 of one model (heat map, sorted scores, cumulative share) to a .png or .pdf file."""
     from sparsemm.reporting.figures.heatmap import figure2
 
     with tempfile.TemporaryDirectory() as folder:
@@ -191,7 +191,7 @@ def draw(scores: HeadScores, name: str, path: Path) -> None:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The best heads, then how few hold how much."""
+    """The result as text: the best heads, then the shares of the score that they hold."""
     rows = [
         [each["rank"], each["layer"], each["head"], f"{each['score'] * 100:.2f} %"] for each in result["top"]
     ]
