@@ -11,7 +11,6 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 _STRINGS = pa.list_(pa.string())
 _ROWS = pa.list_(pa.list_(pa.float64()))
-_INDEXES = pa.list_(pa.int64())
 
 # What is measured of a profile's cell: whole numbers, then others.
 _COUNTED = (
@@ -46,8 +45,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         index=pa.int32(),
         word=pa.string(),
         box=pa.list_(pa.float64()),
-        image_tokens=_INDEXES,
-        prompt_positions=_INDEXES,
+        image_tokens=pa.list_(pa.int64()),
+        prompt_positions=pa.list_(pa.int64()),
         cells=_ROWS,
     ),
     "scores": _schema(
