@@ -13,7 +13,7 @@ from sparsemm.models.head_masks import mask_heads, mask_rows
 from sparsemm.models.text import switched, text_layers
 
 from helpers import tiny
-from helpers.oracle import generate
+from helpers.generation import generate
 
 WINDOW = 8
 
