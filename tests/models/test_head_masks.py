@@ -14,7 +14,7 @@ from sparsemm.models.patching import attention_implementation
 from sparsemm.models.text import text_layers
 
 from helpers import tiny
-from helpers.oracle import generate
+from helpers.generation import generate
 
 WINDOW = 8
 
