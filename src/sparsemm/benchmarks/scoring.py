@@ -37,9 +37,10 @@ def score_rows(
         )
     metric = rule_set(benchmark, rules)
     try:
-        return metric(rows, [text.strip() for text in predictions])
+        scores = metric(rows, [text.strip() for text in predictions])
     except KeyError as error:
         raise _lacking(benchmark, error) from error
+    return scores.rows, scores.total
 
 
 def task_text(name: str | Benchmark, row: Row, *, rules: str = "paper") -> str:
