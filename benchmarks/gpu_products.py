@@ -53,7 +53,7 @@ def _products(model: Any) -> dict[str, dict[str, _Step]]:
     def projected(layer: Any, tiling: Tiling) -> Any:
         norm, linears = layer.input_layernorm, _linears("project", layer)
         pairs: Any = tuple((each.weight, each.bias) for each in linears)
-        return project(hidden, norm.weight, norm.variance_epsilon, pairs, turn, turn, tiling)
+        return project(hidden, norm.weight, norm.variance_epsilon, pairs, (turn, turn), tiling)
 
     def gated(layer: Any, tiling: Tiling) -> Any:
         norm, (one, two) = layer.post_attention_layernorm, _linears("gate", layer)

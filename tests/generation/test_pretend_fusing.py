@@ -53,7 +53,7 @@ def test_the_fastest_way_is_kept_and_remembered(times, kept, monkeypatch):
                 cache, token, place = prefill(model, there(prompt(FAMILY)), policy("snapkv", model), 4)
                 before = cache.ragged[0].filled().counts.tolist()
                 loop = GreedyLoop(model, cache, token, place)
-                assert loop.way is kept
+                assert loop.fusion is kept
                 assert len(asked) == 2  # the second time it is known
                 # Warm-ups and timed replays have left nothing behind.
                 assert cache.ragged[0].filled().counts.tolist() == before

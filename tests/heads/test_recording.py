@@ -8,7 +8,7 @@ import torch
 
 from sparsemm.heads.recording import ArgmaxRecorder, RowRecorder, generate_greedily, recording
 from sparsemm.models.loading import build_inputs, shape
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 
 from helpers.tiny import image
 from helpers.tiny_families import FAMILY_NAMES, tiny_family
@@ -36,7 +36,7 @@ def test_equals_eager_output_attentions(name: str) -> None:
         )
     for row, picture in enumerate(pictures):
         alone = build_inputs(processor, [picture], ["Read it."])
-        with switched(model, "eager"), torch.no_grad():
+        with attention_implementation(model, "eager"), torch.no_grad():
             out = model.generate(
                 **alone,
                 max_new_tokens=NEW,

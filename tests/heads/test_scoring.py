@@ -20,7 +20,7 @@ from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.recording import ArgmaxRecorder, recording
 from sparsemm.heads.scoring import probe_digest, score_heads, score_samples
 from sparsemm.models.loading import build_inputs
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 
 from helpers.probes import NEW, SIZES, answers_of, make_probe, settings_of
 from helpers.tiny import image, model, processor
@@ -57,7 +57,7 @@ def reference(
     matched = np.zeros(len(probe), dtype=np.int64)
     for n, item in enumerate(probe):
         inputs = build_inputs(processor(), [item.image], [READ_PROMPT], "cpu")
-        with switched(made, "eager"), ends_with(variant, end):
+        with attention_implementation(made, "eager"), ends_with(variant, end):
             out = made.generate(
                 **inputs,
                 max_new_tokens=NEW,

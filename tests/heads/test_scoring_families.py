@@ -12,7 +12,7 @@ from sparsemm.heads.matching import token_spans
 from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.scoring import score_samples
 from sparsemm.models.loading import build_inputs, shape
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 
 from helpers.probes import settings_of
 from helpers.tiny import image
@@ -32,7 +32,7 @@ def test_equals_eager_output_attentions(name: str, convention: str) -> None:
     for index, (width, height) in enumerate(SIZES):
         picture = image(width, height, seed=index)
         inputs = build_inputs(processor, [picture], [READ_PROMPT])
-        with switched(model, "eager"), torch.no_grad():
+        with attention_implementation(model, "eager"), torch.no_grad():
             out = model.generate(
                 **inputs,
                 max_new_tokens=NEW,

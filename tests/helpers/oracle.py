@@ -14,10 +14,11 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm.cache.ragged import RaggedLayer
-from sparsemm.generation.choosing import chooser
 from sparsemm.generation.prefill import capture_prefill
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import shape
-from sparsemm.models.text import switched, text_layers
+from sparsemm.models.patching import attention_implementation
+from sparsemm.models.text import text_layers
 
 from helpers import tiny
 
@@ -42,8 +43,8 @@ def kept_masks(model, inputs, policy):
     layers = shape(model).num_layers
 
     def keep(seen):
-        choose = chooser(policy, seen.index, layers)
-        kept.append(choose(seen.query, seen.key, seen.valid, seen.scaling))
+        select_tokens = token_selector(policy, seen.index, layers)
+        kept.append(select_tokens(seen.query, seen.key, seen.valid, seen.scaling))
 
     capture_prefill(model, inputs, keep)
     return torch.stack(kept)
@@ -106,5 +107,5 @@ def dense_oracle(model, kept):
 
     AttentionInterface.register("dense_oracle", attention)
     AttentionMaskInterface.register("dense_oracle", sdpa_mask)
-    with switched(model, "dense_oracle"):
+    with attention_implementation(model, "dense_oracle"):
         yield

@@ -48,7 +48,7 @@ def test_projections(width, heads, kv_heads, head_dim, bias, tiling, dtype):
     query, key, value = (each(normed).view(1, -1, 1, head_dim) for each in linears)
     query, key = apply_rotary_pos_emb(query, key, cos[None, None], sin[None, None])
     pairs = tuple((each.weight, each.bias) for each in linears)
-    found = project(hidden, norm.weight, norm.variance_epsilon, pairs, cos, sin, tiling)
+    found = project(hidden, norm.weight, norm.variance_epsilon, pairs, (cos, sin), tiling)
     for ours, expected in zip(found, (query, key, value), strict=True):
         torch.testing.assert_close(ours, expected, **CLOSE[dtype])
 

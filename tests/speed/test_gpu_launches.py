@@ -20,7 +20,7 @@ from gpu_launches import kernels
 
 from sparsemm import SnapKV
 from sparsemm.generation.compress import compress
-from sparsemm.generation.fusing import Way, fused, fused_layers
+from sparsemm.generation.fusing import Fusion, fused, fused_layers
 from sparsemm.generation.graphs import GraphStep, graphed_forward
 
 
@@ -36,7 +36,7 @@ def test_a_layer_is_fifteen_kernels_with_fused_modules_and_six_whole(name: str) 
 @pytest.mark.parametrize("way", [fused, fused_layers])
 @pytest.mark.parametrize("name", gpu_models.MODELS)
 def test_a_step_under_capture_never_asks_the_device(
-    name: str, way: Way, monkeypatch: pytest.MonkeyPatch
+    name: str, way: Fusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """transformers takes other branches while a stream is captured; a look at a value there would break the capture."""
     monkeypatch.setattr("transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True)

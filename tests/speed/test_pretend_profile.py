@@ -12,9 +12,9 @@ import torch
 
 from sparsemm.cache.attention import ragged_attention_in
 from sparsemm.cache.ragged import RaggedCache
-from sparsemm.efficiency import measure, profile_cell
-from sparsemm.generation.choosing import chooser
+from sparsemm.efficiency import MeasureSettings, measure, profile_cell
 from sparsemm.generation.chunking import chunked
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import Loaded
 from sparsemm.policies import SnapKV
 from sparsemm.runtime.clock import timed
@@ -90,7 +90,8 @@ def test_repeats_hold_one_cache_at_a_time(cuda):
     try:
         for method in ("fullkv", "snapkv"):
             for repeats in (1, 3):
-                found = measure(model, inputs, policy(method, model), new_tokens=2, repeats=repeats, warmup=0)
+                how = MeasureSettings(new_tokens=2, repeats=repeats, warmup=0)
+                found = measure(model, inputs, policy(method, model), how)
                 peaks[method, repeats] = found.peak_bytes
     finally:
         gc.enable()
@@ -102,7 +103,8 @@ def test_the_profile_of_the_workflow(cuda):
     kept = []
     for model in (here(family), moved(family)):
         loaded = Loaded(model, tiny.processor(), "llava_next", "tiny", "0")
-        cell = profile_cell(loaded, SnapKV(24, window=8), 220, new_tokens=2, repeats=1, warmup=1)
+        how = MeasureSettings(new_tokens=2, repeats=1, warmup=1)
+        cell = profile_cell(loaded, SnapKV(24, window=8), 220, how)
         kept.append(cell.summary.kept_tokens.tolist())
     assert kept[0] == kept[1]
     assert cell.summary.status.tolist() == ["ok"]
@@ -122,7 +124,7 @@ def test_long_prompts_peak_lower_in_chunks(cuda):
             with chunked(model, tokens):
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
-                cache = RaggedCache(2, [chooser(SnapKV(16, window=2), layer, 2) for layer in range(2)])
+                cache = RaggedCache(2, [token_selector(SnapKV(16, window=2), layer, 2) for layer in range(2)])
                 text(inputs_embeds=hidden, past_key_values=cache, use_cache=True)
                 peaks.append((torch.cuda.max_memory_allocated() - before) / hidden.nbytes)
                 del cache

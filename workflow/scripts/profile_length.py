@@ -10,7 +10,7 @@ from job import image_limits, job
 with job(snakemake, measured=True) as run:
     import pandas as pd
 
-    from sparsemm.efficiency import Profile, profile_cell
+    from sparsemm.efficiency import MeasureSettings, Profile, profile_cell
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model, shape
     from sparsemm.policies import make_policy
@@ -38,9 +38,8 @@ with job(snakemake, measured=True) as run:
             **options,
         )
         counts = {key: asked[key] for key in ("new_tokens", "repeats", "warmup")}
-        found = profile_cell(
-            loaded, policy, tokens, batch=batch, label=label, seed=settings["seed"], **counts
-        )
+        how = MeasureSettings(batch=batch, **counts)
+        found = profile_cell(loaded, policy, tokens, how, label=label, seed=settings["seed"])
         metadata = provenance(
             {**settings, "model": model},
             model=name,

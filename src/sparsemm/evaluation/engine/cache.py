@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers.cache_utils import Cache
 
-from sparsemm.cache.layer import OwnedLayer, Step
+from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
 
 _BLOCK = 16  # new tokens a row that storage starts with; it doubles when full
 _WORTH_COPYING = 0.8  # share of a prompt below which a group of rows gets a copy of what it sees
@@ -64,7 +64,7 @@ class _Fresh:
         self.used += 1
 
 
-class EngineLayer(OwnedLayer):  # type: ignore[no-untyped-call]
+class EngineLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
     """One layer's prompts and rows; the attention function hands it every row's newest token at once."""
 
     def __init__(self, prompts: list[Prompt]) -> None:
@@ -72,7 +72,7 @@ class EngineLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.prompts = prompts
         self.fresh: _Fresh | None = None
 
-    def attend(self, step: Step) -> torch.Tensor:
+    def attend(self, step: AttentionInputs) -> torch.Tensor:
         """Append one token a row, [R, Hkv, 1, D], and attend, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
         assert step.query.shape[2] == 1, "the engine decodes one token a row and step"
         key, value = step.key, step.value
