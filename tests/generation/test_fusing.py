@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from sparsemm.cache.attention import ragged_attention_in
+from sparsemm.generation.compress import compress
 from sparsemm.generation.fusing import Fusion, fused, fused_layers, fusions
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
 from sparsemm.models.head_masks import mask_rows
 from sparsemm.models.loading import shape
+from sparsemm.models.patching import patched
 from sparsemm.models.text import text_layers
 from sparsemm.policies import SnapKV
 
@@ -103,3 +105,12 @@ def test_whole_layers_are_fused_for_one_row_of_what_is_known_alone() -> None:
         finally:
             setattr(part, name, plain)
     assert fusions(model, 1) == [fused_layers, fused]
+
+
+def test_layers_are_fused_inside_compress_too() -> None:
+    """Its chunking lets single tokens through unchanged; a forward of somebody else's does not."""
+    model = tiny.model()
+    with compress(model, SnapKV(16, window=8)):
+        assert fusions(model, 1) == [fused_layers, fused]
+        with patched(text_layers(model)[0].mlp, "forward", torch.nn.Identity()):
+            assert fusions(model, 1) == [fused]
