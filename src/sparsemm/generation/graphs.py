@@ -123,7 +123,7 @@ class GraphStep:
 
         for index, context in enumerate(contexts):
             with context():
-                graph, out = captured(self.run, warm_up)
+                graph, out = capture_graph(self.run, warm_up)
             self._set(self._host)
             seconds = _seconds(graph, undo, saved[0].device) if len(contexts) > 1 else 0.0
             if seconds < least:
@@ -138,7 +138,9 @@ class GraphStep:
             store.count_grown(grown)
 
 
-def captured(run: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[torch.cuda.CUDAGraph, Result]:
+def capture_graph(
+    run: Callable[[], Result], warm_up: Callable[[], object]
+) -> tuple[torch.cuda.CUDAGraph, Result]:
     """Capture `run` as a CUDA graph of the current device, after `warm_up` on the same new stream.
 
     The graph then uses the cuBLAS workspace that the warm-up allocated for this stream. On torch's common capture

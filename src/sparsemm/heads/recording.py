@@ -1,8 +1,8 @@
-"""Greedy generation that looks at the one attention row behind each generated token.
+"""Greedy generation that records the attention row behind each generated token.
 
-The row that produces a token is the last row of its forward pass: for the first answer token the last
-row of the prefill, then the only row of each decode step. It is taken inside the attention function, so
-no `output_attentions` is needed and no [T, T] matrix is ever made.
+The row that produces a token is the last row of its forward pass: of the prefill for the first answer token, then of
+each decode step. It is computed inside the attention function, without `output_attentions` and without any [T, T]
+matrix.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RECORDER = "sparsemm_recorder"
 
 
 class Recorder(Protocol):
-    """Takes one row of attention logits per layer and step."""
+    """Receives one row of attention logits per layer and step."""
 
     def take(self, layer: int, logits: torch.Tensor) -> None:
         """logits [B, Hkv, G, T], scaled; masked positions hold -inf; G query heads per KV head."""
@@ -89,14 +89,19 @@ def recording_attention(
     if length > 1:
         out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
         return out, None
-    # a decode step needs this very row for its output: finish it rather than compute it twice
+    # a decode step needs this row for its output too: finish it instead of computing it twice
     weights = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
     return (weights @ value).reshape(batch, 1, heads, -1), None
 
 
 @contextmanager
 def recording(model: PreTrainedModel, recorder: Recorder) -> Iterator[None]:
-    """Show every forward pass of ``model`` to ``recorder``; on exit the model is as it was."""
+    """Pass the last attention row of every layer and forward pass to a recorder; undone exactly on exit.
+
+    Args:
+        model: a vision-language model.
+        recorder: what gets the rows.
+    """
     AttentionInterface.register(NAME, recording_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     modules = [layer.get_submodule("self_attn") for layer in text_layers(model)]
