@@ -31,15 +31,15 @@ TABLES = {
     },
 }
 FIGURES = {
+    "figure_patches": {
+        "inputs": {"patches": PATCHES, "probe": PROBES},
+        "code": "reporting/figures/patches.py",
+    },
     "figure2": {"inputs": {"scores": SCORES, "samples": SAMPLES}, "code": "reporting/figures/heatmap.py"},
     "figure4": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/accuracy.py"},
     "figure6": {"inputs": {"efficiency": EFFICIENCY}, "code": "reporting/figures/efficiency.py"},
     "figure7": {"inputs": {"masks": MASKS}, "code": "reporting/figures/masking.py"},
     "figure10": {"inputs": {"maps": ATTENTION_MAPS}, "code": "reporting/figures/maps.py"},
-    "figure_patches": {
-        "inputs": {"patches": PATCHES, "probe": PROBES},
-        "code": "reporting/figures/patches.py",
-    },
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
 }
 # The text under each table and figure, on the page and in Snakemake's report. A new one makes them again, which is cheap.
