@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sparsemm import methods
 from sparsemm.cli import make_parser
 from sparsemm.methods import MASKS, METHODS, Look, Method, label_of, look, main_methods, method_order
-from sparsemm.policies.registry import POLICY_NAMES, policy_class
+from sparsemm.policies.registry import POLICY_NAMES, needs_scores, policy_class
 from sparsemm.reporting import figures, tables
 from sparsemm.results.parquet import read_metadata, read_table, write_table
 
@@ -55,6 +55,7 @@ def test_the_list_is_whole_and_every_look_is_different() -> None:
     assert len({item.color for item in looks}) == len({item.marker for item in looks}) == len(METHODS)
     assert len({item.label for item in looks}) == len(METHODS)
     assert set(MASKS) == {"visual", "random"}
+    assert [name for name in METHODS if needs_scores(name)] == ["sparsemm"]
 
 
 def test_order_and_labels_of_methods_and_of_others() -> None:

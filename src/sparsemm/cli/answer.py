@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
         type=float,
         default=0.1,
         metavar="X",
-        help="share of the budget that all heads get alike, 0 to 1; sparsemm, random_heads (default: %(default)s)",
+        help="share of the budget that every head gets, 0 to 1; sparsemm, random_heads (default: %(default)s)",
     )
     parser.add_argument(
         "--scores",

@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
         type=float,
         default=0.1,
         metavar="X",
-        help="share that all heads get alike (default: %(default)s)",
+        help="share of the budget that every head gets, 0 to 1 (default: %(default)s)",
     )
     parser.set_defaults(run=run, show=show)
 

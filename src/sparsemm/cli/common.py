@@ -139,7 +139,9 @@ def check_writable(option: str, path: str | Path | None, suffixes: tuple[str, ..
     if path is None:
         return
     if Path(path).suffix not in suffixes:
-        raise InputError(f"{option}: {path} ends in none of {', '.join(suffixes)}; name the file so")
+        raise InputError(
+            f"{option}: {path} ends in none of {', '.join(suffixes)}; choose a name with one of these"
+        )
     folder = Path(path).absolute().parent
     while not folder.exists():
         folder = folder.parent
