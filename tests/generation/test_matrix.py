@@ -16,7 +16,7 @@ import torch
 from sparsemm import FullKV, make_policy
 from sparsemm.generation.compress import compress
 from sparsemm.models.loading import build_inputs
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 
 from helpers import naive, tiny
 from helpers.generation import generate
@@ -78,7 +78,7 @@ def pooled(family, rows):
     model, _ = tiny_family(family)
     kv_heads = model.config.get_text_config().num_key_value_heads
     mask = inputs(family, rows)["attention_mask"].bool()
-    with switched(model, "eager"), torch.no_grad():
+    with attention_implementation(model, "eager"), torch.no_grad():
         out = model.generate(
             **inputs(family, rows), max_new_tokens=1, return_dict_in_generate=True, output_attentions=True
         )
