@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -212,12 +210,3 @@ def test_bad_input_is_one_clear_line(scores, arguments, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         allocate(scores, **arguments)
     assert "\n" not in str(caught.value)
-
-
-def test_needs_no_torch() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None; import sparsemm; "
-        "print(len(sparsemm.audit([[0.5, 0.5]], [64], [100])))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "6"
