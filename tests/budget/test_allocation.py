@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,11 +12,7 @@ from sparsemm import HeadScores, allocate
 from sparsemm.budget.allocation import allocate_array
 from sparsemm.errors import InputError
 
-PUBLISHED = Path(__file__).parents[3] / "shared/reference/head_scores/llava-next-vicuna-7b.json"
-
-needs_published = pytest.mark.skipif(
-    not PUBLISHED.is_file(), reason="the published head scores are not beside this repository"
-)
+from helpers.published import PUBLISHED, needs_published
 
 
 def released(scores: np.ndarray, budget: int, window: int, ratio: float) -> torch.Tensor:
