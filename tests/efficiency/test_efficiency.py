@@ -21,6 +21,7 @@ from sparsemm.results.parquet import read_table, write_table
 from sparsemm.runtime.peak_memory import PeakMemory
 
 from helpers import tiny, tiny_families
+from helpers.interpreter import needs_triton
 
 
 def loaded(variant: str = "mha") -> Loaded:
@@ -184,9 +185,7 @@ def test_the_peak_is_seen_after_it_is_gone(sampled: bool, monkeypatch: pytest.Mo
 
 
 def test_the_loop_over_the_triton_store_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-    if not triton.knobs.runtime.interpret:
-        pytest.skip("triton was imported before TRITON_INTERPRET=1 was set")
+    needs_triton(without_gpu=True)
     model, runs = tiny.model("gqa"), []
     for kind in ("torch", "triton"):
         monkeypatch.setattr("sparsemm.cache.stores.registry._automatic", lambda like, kind=kind: kind)

@@ -18,7 +18,7 @@ NEW = 12
 
 
 def settings_of(**changes: Any) -> ScoringSettings:
-    """The settings of most tests, changed."""
+    """The settings of most scoring tests, with changes."""
     usual: dict[str, Any] = {
         "prompt": READ_PROMPT,
         "max_new_tokens": NEW,
@@ -36,7 +36,7 @@ def answers_of(variant: str, images: list[Any], new: int = NEW) -> list[list[int
 
 
 def make_probe(variant: str) -> list[ProbeImage]:
-    """Images whose words hold just what this random model says, a character of its answer in one word each."""
+    """Probe images whose words hold the characters that this random model generates for them."""
     probe = []
     for index, (width, height) in enumerate(SIZES):
         picture = image(width, height, seed=index)

@@ -1,4 +1,4 @@
-"""Launches of Triton kernels on the pretend device: in the interpreter, by the rules of a GPU."""
+"""Launches of Triton kernels on the pretend device: they run in the interpreter and fail where a GPU would fail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KERNELS += (("triton_window", "_statistics"), ("triton_window", "_mean"))
 
 
 class Launcher:
-    """In place of a Triton kernel: launches it in the interpreter as a GPU would have it, or raises.
+    """In place of a Triton kernel: runs it in the interpreter and raises what a GPU would raise.
 
     Tensors must be on the device, no program may reach outside the memory of the arguments, and no two programs of a
     launch may touch the same address when one of them writes it: their order is not known on a GPU. A capture may only
@@ -68,7 +68,7 @@ class Launcher:
 
 
 def _kind(value: Any) -> Any:
-    """What Triton compiles a kernel anew for: types, addresses and numbers that 16 divides, and ones."""
+    """What Triton specialises a kernel on: types, addresses and integers that 16 divides, integers equal to 1."""
     if isinstance(value, CudaTensor):
         return value.dtype, value.storage_offset() * value.element_size() % 16 == 0
     return ("int", value == 1, value % 16 == 0) if isinstance(value, int) else type(value)
@@ -76,9 +76,12 @@ def _kind(value: Any) -> Any:
 
 @contextlib.contextmanager
 def watched(tensors: list[torch.Tensor]) -> Iterator[None]:
-    """Watch the interpreter's loads and stores during one launch, and mend what it does to bfloat16.
+    """Check the interpreter's loads and stores during one launch, and correct its bfloat16 arithmetic.
 
-    It multiplies the bit patterns of bfloat16 numbers as if they were integers, and cuts where a GPU rounds.
+    The interpreter multiplies the bit patterns of bfloat16 numbers as integers, and truncates where a GPU rounds.
+
+    Args:
+        tensors: The launch's arguments; memory outside them may not be touched.
     """
     from triton.runtime import interpreter
 

@@ -100,15 +100,15 @@ def test_cells_are_ordered_and_complete() -> None:
     assert [(c.policy, c.tokens) for c in cells[:2]] == [("fullkv", 32768), ("sparsemm", 32768)]
 
 
-def test_the_command_end_to_end_and_again(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_profile.py"), "--tiny", "--device", "cpu"]
-    command += ["--out", str(tmp_path), "--cells", "2"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
-    environment["TRITON_INTERPRET"] = "0"
-    for _ in range(2):
-        subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+def test_the_command_end_to_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command in a process of its own, then in this one: the second run continues where the first ended."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    options = ["--tiny", "--device", "cpu", "--out", str(tmp_path), "--cells", "2"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_profile.py"), *options]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    gpu_profile.run(gpu_profile.parse(options))
     rows = gpu_profile.read_cells(tmp_path)
-    # The second run went on where the first ended.
     assert len({(row["policy"], row["input_tokens"], row["batch"]) for row in rows}) == len(rows) == 4
     names = {path.name for path in tmp_path.iterdir()}
     tables = {"profile.csv", "profile.md", "profile.png", "promises.csv"}
