@@ -43,6 +43,9 @@ def quicken() -> None:
     from triton.language.semantic import TritonSemantic
     from triton.runtime import interpreter
 
+    if not hasattr(interpreter, "_LangPatchScope"):
+        return  # another version of triton, whose interpreter is left as it is
+
     # The interpreter repeats integer operations in 64 bits to find overflows, but reports none without debug=True.
     builder: Any = interpreter.interpreter_builder
     if not builder.options.debug:
