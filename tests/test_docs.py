@@ -93,3 +93,13 @@ def test_the_drawing_is_what_its_script_draws(tmp_path: Path) -> None:
     drawn, shown = (_METADATA.sub("", path.read_text(encoding="utf-8")) for path in (made, kept))
     assert drawn.count("<path") > 50
     assert drawn == shown, "docs/images/how-it-works.svg is out of date: python docs/draw.py"
+
+
+def test_walks_enter_files_that_are_there_and_none_twice() -> None:
+    walks = (DOCS / "architecture.md").read_text(encoding="utf-8").split("### ")[1:]
+    assert len(walks) == 3
+    for walk in walks:
+        files = re.findall(r"^\d+\. `([^`]+)`", walk, re.MULTILINE)
+        assert len(files) == len(set(files)) >= 9
+        for file in files:
+            assert (ROOT / "src/sparsemm" / file).is_file(), file

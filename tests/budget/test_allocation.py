@@ -122,7 +122,7 @@ def test_equal_scores_get_the_same_but_for_one_token(
 def test_one_hot_scores(
     heads: int, data: st.DataObject, window: int, over: int, ratio: float, prompt: int
 ) -> None:
-    """The one head takes all beyond the uniform part, up to the prompt; the others share what it leaves."""
+    """One head gets all beyond the uniform part, up to the prompt's length; the others share the rest."""
     hot = data.draw(st.integers(0, heads - 1))
     scores = np.eye(heads)[[hot]]
     limit, low = max(prompt - window, 0), int(over * ratio)

@@ -1,4 +1,4 @@
-"""The attention function: dispatch, switching back exactly, prefill capture and a decode loop by hand."""
+"""The attention function: dispatch, restoring every config, prefill capture and an explicit decode loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compress() and all that it is made of on a pretend CUDA device (tests/pretend): as on the CPU."""
+"""compress() and its parts on a pretend CUDA device (tests/pretend): the same results as on the CPU."""
 
 from __future__ import annotations
 
@@ -158,8 +158,8 @@ def test_a_prefill_makes_nothing_quadratic(cuda):
 
 
 @torch.no_grad()
-def test_caches_and_graphs_go_when_they_are_let_go(cuda, no_collector):
-    """On a GPU two full caches may not fit: nothing may wait for the garbage collector."""
+def test_caches_and_graphs_are_freed_with_their_last_reference(cuda, no_collector):
+    """Two full caches may not fit on a GPU, so that memory may not wait for the garbage collector."""
     family = "llava_next-mistral"  # Qwen's model keeps a tensor of the newest prompt
     model, inputs = moved(family), there(prompt(family))
     before = torch.cuda.memory_allocated()

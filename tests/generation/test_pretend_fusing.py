@@ -1,4 +1,4 @@
-"""Which way of fusing a graph is captured in, on a pretend CUDA device (tests/pretend)."""
+"""The way of fusing that a graph is captured with, on a pretend CUDA device (tests/pretend)."""
 
 from __future__ import annotations
 

@@ -38,16 +38,43 @@ def quicken() -> None:
 
     A third of its time goes into this. It concerns the running process only, and only its speed.
     """
+    import triton.language
     from triton.language import core
     from triton.language.semantic import TritonSemantic
     from triton.runtime import interpreter
+
+    if not hasattr(interpreter, "_LangPatchScope"):
+        return  # another version of triton, whose interpreter is left as it is
 
     # The interpreter repeats integer operations in 64 bits to find overflows, but reports none without debug=True.
     builder: Any = interpreter.interpreter_builder
     if not builder.options.debug:
         builder.options = dataclasses.replace(builder.options, sanitize_overflow=False)
 
-    # It looks through triton.language for functions to replace, again at every call of a nested function.
+    # For a launch it replaces functions of triton.language, and again at every call of a nested function.
+    patch_language = interpreter._patch_lang
+    patched: set[str] = set()  # modules, in the running launch
+
+    @functools.cache
+    def languages_of(function: Any) -> frozenset[str]:
+        modules = [value for value in function.__globals__.values() if inspect.ismodule(value)]
+        return frozenset(module.__name__ for module in modules if module in (triton.language, core))
+
+    def patch_language_once(function: Any) -> Any:
+        languages = languages_of(function)
+        if patched and languages <= patched:
+            return interpreter._LangPatchScope()
+        outermost = not patched
+        patched.update(languages)
+        scope = patch_language(function)
+        if outermost:
+            restore = scope.restore
+            scope.restore = lambda: (patched.clear(), restore())
+        return scope
+
+    interpreter._patch_lang = patch_language_once
+
+    # It looks through whole modules for these functions.
     @functools.cache
     def builtins_of(package: Any) -> list[tuple[str, Any]]:
         return [pair for pair in inspect.getmembers(package) if core.is_builtin(pair[1])]

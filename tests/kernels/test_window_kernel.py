@@ -1,4 +1,4 @@
-"""The window's mean attention in Triton against the torch one."""
+"""Mean attention of the window: the Triton kernel against torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set of tokens every method keeps, from queries and keys to positions, against PAPER.md in plain loops."""
+"""The set of tokens every method keeps, from queries and keys to positions, against the paper in plain loops."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def naive_kept(method, scores, pooled, budget, window, layer, layers, tokens):
 
 
 def check(method, prompts, budget, window, layers, scores):
-    """Left-padded batch of prompts, each (query [Hq, T, D], key [Hkv, T, D]): every row is its own definition."""
+    """Every row of a left-padded batch keeps what the definition says; a prompt is query and key [heads, T, D]."""
     policy = make_policy(method, budget=budget, window=window, scores=HeadScores(values=scores), seed=7)
     longest = max(query.shape[1] for query, _ in prompts)
     query, key = (

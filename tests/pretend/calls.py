@@ -60,7 +60,7 @@ def _masked(args: Any, kwargs: Any) -> bool:
 
 
 def _fused_attention(args: Any, kwargs: Any) -> Any:
-    """Attention as one kernel, as CUDA has it for 16 bits; a mask with GQA groups forms T x T there too."""
+    """Attention as one kernel, as CUDA has for 16 bits; a mask with GQA groups forms T x T there."""
     flat, _ = tree_flatten((args, kwargs))
     if any(isinstance(value, torch.Tensor) and not isinstance(value, CudaTensor) for value in flat):
         raise RuntimeError("Expected all tensors to be on the same device (attention)")

@@ -1,4 +1,4 @@
-"""The tables that the kernels beside ours are given: stand-ins of their signatures compute attention from them."""
+"""Tables given to kernels of other projects: stand-ins with the same signatures compute attention from them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_kernel_is_given_what_the_cache_holds(group, equal, version, monke
     kept[0, 1, 2:6] = equal
     for layer in cache.ragged:
         layer.pack(key, value, kept)
-        layer.filled().keys[9:12] = float("nan")  # what nobody wrote must not be read
+        layer.filled().keys[9:12] = float("nan")  # not written by the cache: must not be read
     text = SimpleNamespace(num_attention_heads=HEADS * group)
     model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text))
     names = ("ours", "sdpa", "varlen", "flash_attn", "flashinfer")

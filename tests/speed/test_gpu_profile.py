@@ -1,4 +1,4 @@
-"""The GPU profile on tiny shapes and a CPU: every line that a GPU would run, but for the capture of the graph."""
+"""The GPU profile with tiny shapes on a CPU: everything that a GPU would run except the capture of graphs."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_the_profile_of_the_workflow(cuda):
 
 @torch.no_grad()
 def test_long_prompts_peak_lower_in_chunks(cuda):
-    """Beside the layer's input, its norm, queries, keys, values and attention, little is there at once."""
+    """The peak is the layer's input, its norm, queries, keys, values, attention and little more."""
     model = moved("llava_next-llama")
     text = model.get_decoder()
     hidden = torch.randn(1, 900, model.config.text_config.hidden_size, device="cuda")
