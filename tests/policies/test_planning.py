@@ -52,6 +52,24 @@ def test_sharing_by_attention_has_no_plan() -> None:
     assert planned("adakv") is None
 
 
+@pytest.mark.parametrize("budget", [WINDOW + 2, 256])
+def test_stopping_at_a_share_of_the_attention_has_no_plan_at_any_budget(budget: int) -> None:
+    @dataclass(frozen=True)
+    class Share:
+        budget: int
+        window: int = WINDOW
+        kernel: int = 5
+        name: ClassVar[str] = "share"
+
+        def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
+            held = pooled.sort(dim=-1, descending=True).values.cumsum(dim=-1) / pooled.sum(
+                dim=-1, keepdim=True
+            )
+            return ((held < 0.9).sum(dim=-1) + 1).clamp(max=self.budget - self.window)
+
+    assert planned_keep(Share(budget), LAYERS, HEADS) is None
+
+
 def test_one_late_layer_that_looks_at_attention_is_enough_for_no_plan() -> None:
     @dataclass(frozen=True)
     class Late:

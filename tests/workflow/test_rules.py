@@ -147,8 +147,8 @@ def test_shard_out_of_range_is_told(project: Path) -> None:
 def test_missing_checkpoint_is_one_line_and_leaves_no_file(project: Path) -> None:
     done = snakemake(project, "scores", "--configfile", str(ROOT / "tests" / "workflow" / "mini.yaml"))
     assert done.returncode != 0
-    log = (project / "results/mini/logs/scores/mini.log").read_text(encoding="utf-8")
+    log = (project / "results/mini/logs/patches/mini.log").read_text(encoding="utf-8")
     assert len(log.splitlines()) == 1
     assert "data/models/mini" in log
     assert log in done.stderr
-    assert not list((project / "results/mini").glob("scores/**/*.parquet"))
+    assert {path.parent.name for path in (project / "results/mini").glob("**/*.parquet")} == {"probe"}

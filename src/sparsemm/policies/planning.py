@@ -19,12 +19,16 @@ def planned_keep(policy: Policy, num_layers: int, num_kv_heads: int) -> torch.Te
         int64 [L, Hkv], or None for a policy that decides by the attention of each prompt.
     """
     assert policy.budget is not None
-    # The same prompt twice, once with attention on all tokens alike, once on few and on later heads more.
+    # Attention on all tokens alike, on few and more in later heads, on one token a head: who looks at it keeps others.
     flat = torch.ones(1, num_kv_heads, 4 * policy.budget)
-    steep = torch.arange(1, num_kv_heads + 1)[None, :, None] * 0.9 ** torch.arange(flat.shape[-1])
+    steep = torch.arange(1, num_kv_heads + 1)[None, :, None] * 0.5 ** torch.arange(flat.shape[-1])
+    single = torch.zeros_like(flat)
+    single[..., 0] = 1
     for layer in range(num_layers):
-        seen = [policy.keep(pooled, layer=layer, num_layers=num_layers) for pooled in (flat, steep)]
-        if not torch.equal(*seen):
+        first, *others = (
+            policy.keep(pooled, layer=layer, num_layers=num_layers) for pooled in (flat, steep, single)
+        )
+        if not all(torch.equal(first, other) for other in others):
             return None
     # No head can get more tokens than the budget of the whole model, so a prompt of that length limits none.
     endless = torch.zeros(1).expand(1, num_kv_heads, policy.budget * num_layers * num_kv_heads)
