@@ -7,13 +7,21 @@ min_version("9.27.1")
 configfile: "config/config.yaml"
 
 
+# The text at the head of `snakemake --report report.html`.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 
-# `snakemake figures` with every result file there takes the files as they are; see cached_only() in common.smk.
-if not CACHED_ONLY:
+# `snakemake figures`, with every result file there, draws them as they are: results fetched from another machine are
+# older than this checkout's code, and torch need not be installed. Without the rules that make them, the results are
+# plain input files. --rerun-triggers mtime is not enough (a probe file that was touched would run the models again),
+# nor is ancient() (it ignores the age of a rule's inputs, not of what those are made from).
+if not cached_only():
 
     include: "workflow/rules/probe.smk"
+    include: "workflow/rules/patches.smk"
     include: "workflow/rules/scores.smk"
     include: "workflow/rules/budget.smk"
     include: "workflow/rules/evaluate.smk"
@@ -22,13 +30,13 @@ if not CACHED_ONLY:
 
 
 include: "workflow/rules/paper.smk"
-include: "workflow/rules/tables.smk"
 
 
-# The whole experiment. Stages by name: probe, scores, budget, evaluate, efficiency, figures, paper.
+# The whole experiment. Stages by name: probe, patches, scores, budget, evaluate, efficiency, figures, paper.
 rule all:
     default_target: True
     input:
+        PATCHES,
         SCORES,
         KEEP,
         PREDICTIONS,
@@ -45,13 +53,19 @@ rule probe:
         PROBES,
 
 
+# The image tokens that cover each word of the probe images, one file a model.
+rule patches:
+    input:
+        PATCHES,
+
+
 # The visual score of every attention head.
 rule scores:
     input:
         SCORES,
 
 
-# Tokens to keep per layer and KV head, for every policy that needs no data.
+# Tokens to keep per layer and KV head, for every policy that does not look at the prompt's attention.
 rule budget:
     input:
         KEEP,
@@ -75,8 +89,8 @@ rule efficiency:
 # Tables and figures only; from cached results no model runs and torch need not be installed.
 rule figures:
     input:
-        TABLES,
-        FIGURES,
+        TABLE_FILES,
+        FIGURE_FILES,
 
 
 # Tables, figures and the page that shows them.

@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from sparsemm.benchmarks import get_benchmark
-from sparsemm.evaluation.evaluate import Cell, evaluate, make_cells
+from sparsemm.evaluation.evaluate import Cell, RunSettings, evaluate, make_cells
 from sparsemm.heads.scores import HeadScores
 from sparsemm.models.loading import load_model, shape
 
@@ -77,7 +77,7 @@ def main() -> None:
 
     def seconds(chosen: list[Cell]) -> float:
         start = time.perf_counter()
-        evaluate(loaded, benchmark, samples, chosen, batch_size=batch, progress=False)
+        evaluate(loaded, benchmark, samples, chosen, RunSettings(batch_size=batch, progress=False))
         return time.perf_counter() - start
 
     seconds(cells)  # warm up

@@ -14,8 +14,8 @@ from gpu_models import build_model, build_prompt
 from gpu_products import product_rows
 
 from sparsemm import HeadScores, make_policy
-from sparsemm.efficiency.measurement import Begun, Measured, measure
-from sparsemm.efficiency.profile import LARGEST, as_profile
+from sparsemm.efficiency.measurement import LARGEST, Measured, MeasureSettings, TimedPrefill, measure
+from sparsemm.efficiency.profile import as_profile
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.models.loading import shape
 from sparsemm.runtime.clock import timed
@@ -90,10 +90,10 @@ def _measure(cell: Cell, settings: Settings, device: torch.device) -> Measured:
     policy, source = _policy(cell, settings, model)
     inputs, image_tokens = build_prompt(model, cell.tokens)
 
-    def inspect(begun: Begun, loop: GreedyLoop) -> dict[str, Any]:
+    def inspect(start: TimedPrefill, loop: GreedyLoop) -> dict[str, Any]:
         found = {"image_tokens": image_tokens, "head_scores": source}
-        found |= _compare(model, begun, loop, settings, device)
-        found["kernels"] = kernel_rows(begun.cache, model, settings, timed)
+        found |= _compare(model, start, loop, settings, device)
+        found["kernels"] = kernel_rows(start.cache, model, settings, timed)
         if (cell.policy, cell.batch) == ("sparsemm", 1) and cell.tokens in settings.products_at:
             found["kernels"] += product_rows(model, settings, timed)
         return found
@@ -102,30 +102,32 @@ def _measure(cell: Cell, settings: Settings, device: torch.device) -> Measured:
         model,
         inputs,
         policy,
-        batch=cell.batch or None,
-        new_tokens=settings.steps,
-        repeats=settings.repeats,
+        MeasureSettings(
+            batch=cell.batch or LARGEST,
+            new_tokens=settings.steps,
+            repeats=settings.repeats,
+            storage="triton" if settings.triton else "auto",
+        ),
         warm_inputs=inputs,
-        storage="triton" if settings.triton else "auto",
         inspect=inspect,
     )
 
 
 def _compare(
-    model: Any, begun: Begun, graph: GreedyLoop, settings: Settings, device: torch.device
+    model: Any, start: TimedPrefill, graph: GreedyLoop, settings: Settings, device: torch.device
 ) -> dict[str, Any]:
     """The loop's tokens, as a graph, beside those of eager steps, plain and fused; and what an eager step takes."""
     few = min(16, settings.steps)
     tokens = graph.run(few)
     graph.rewind()
-    eager = GreedyLoop(model, begun.cache, begun.token, begun.place, graph=False)
+    eager = GreedyLoop(model, start.cache, start.token, start.positions, graph=False)
     row: dict[str, Any] = {"graph_equals_eager": bool(torch.equal(tokens, eager.run(few)))}
     eager.rewind()
     row["eager_ms_per_token"] = 1000 * timed(device, lambda: eager.run(few)) / few
     eager.rewind()
-    row["fused"] = graph.way.__name__ if graph.way else "no"
-    if graph.way:  # fused kernels sum in another order: in 16 bits a near tie may fall the other way
-        with graph.way(model):
+    row["fused"] = graph.fusion.__name__ if graph.fusion else "no"
+    if graph.fusion:  # fused kernels sum in another order: in 16 bits a near tie may fall the other way
+        with graph.fusion(model):
             row["graph_equals_fused_eager"] = bool(torch.equal(tokens, eager.run(few)))
         eager.rewind()
     return row

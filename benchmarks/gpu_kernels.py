@@ -10,7 +10,7 @@ import torch
 
 from sparsemm.cache.ragged import RaggedCache
 from sparsemm.cache.stores.base import slots_of
-from sparsemm.generation.graphs import captured
+from sparsemm.generation.graphs import capture_graph
 
 _CALLS = 20  # steps timed together
 _CHECKED = 64  # sequences of the first layer whose results are compared
@@ -188,4 +188,4 @@ def graphed(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
     """The calls of all layers as one CUDA graph; elsewhere as they are."""
     if device.type != "cuda":
         return run
-    return captured(run, run)[0].replay
+    return capture_graph(run, run)[0].replay

@@ -13,9 +13,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsemm.cache.attention import ragged_attention_in
-from sparsemm.efficiency import prefill
-from sparsemm.generation.fusing import Way, fused, fused_layers
+from sparsemm.generation.fusing import Fusion, fused, fused_layers
 from sparsemm.generation.greedy import GreedyLoop
+from sparsemm.generation.prefill import prefill
 from sparsemm.kernels import triton_decode, triton_fused, triton_gemv
 from sparsemm.policies import FullKV
 
@@ -53,7 +53,7 @@ class _Counter(TorchDispatchMode):
         return lambda *args, **options: self.names.append("triton")
 
 
-def kernels(name: str, layers: int, way: Way | None = None) -> list[str]:
+def kernels(name: str, layers: int, fusion: Fusion | None = None) -> list[str]:
     """The kernels of one step of a tiny model with so many layers, in order."""
     kind, config = gpu_models._config(name, True)
     config.text_config.num_hidden_layers = layers
@@ -69,7 +69,7 @@ def kernels(name: str, layers: int, way: Way | None = None) -> list[str]:
         try:
             for module, kernel in _TRITON:
                 setattr(module, kernel, counter)
-            with counter, way(model) if way else nullcontext():
+            with counter, fusion(model) if fusion else nullcontext():
                 loop.run(1)
         finally:
             for (module, kernel), plain in zip(_TRITON, before):

@@ -15,8 +15,8 @@ from gpu_models import build_model, build_prompt
 from sparsemm import FullKV
 from sparsemm.cache.attention import ragged_attention_in
 from sparsemm.cache.ragged import RaggedCache
-from sparsemm.generation.choosing import chooser
-from sparsemm.generation.fusing import Way, ways
+from sparsemm.generation.fusing import Fusion, fusions
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import shape
 
 _STEPS = 8
@@ -33,7 +33,7 @@ def compare_logits(name: str, tokens: int, settings: Any) -> dict[str, Any]:
     found = {"torch": _logits(model, prompt, "torch")}
     if settings.triton:
         found["triton"] = _logits(model, prompt, "triton")
-        found |= {way.__name__: _logits(model, prompt, "triton", way) for way in ways(model, 1)}
+        found |= {fusion.__name__: _logits(model, prompt, "triton", fusion) for fusion in fusions(model, 1)}
     model.float()
     prompt = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in prompt.items()}
     reference = _logits(model, prompt, "torch")
@@ -47,17 +47,17 @@ def compare_logits(name: str, tokens: int, settings: Any) -> dict[str, Any]:
 
 
 def _logits(
-    model: Any, prompt: dict[str, torch.Tensor], storage: str, way: Way | None = None
+    model: Any, prompt: dict[str, torch.Tensor], storage: str, fusion: Fusion | None = None
 ) -> torch.Tensor:
     """Float32 logits [steps, V]."""
     layers = shape(model).num_layers
-    choosers = [chooser(FullKV(), layer, layers) for layer in range(layers)]
-    cache = RaggedCache(layers, choosers, reserve=_STEPS, storage=storage)
+    selectors = [token_selector(FullKV(), layer, layers) for layer in range(layers)]
+    cache = RaggedCache(layers, selectors, reserve=_STEPS, storage=storage)
     outs = []
     with ragged_attention_in(model):
         model(**prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
         at = cache.get_seq_length()
-        with way(model) if way else nullcontext():
+        with fusion(model) if fusion else nullcontext():
             for step in range(_STEPS):
                 token = torch.tensor([[10 + step]], device=model.device)
                 place = torch.full_like(token, at + step)

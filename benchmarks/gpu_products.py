@@ -9,7 +9,7 @@ import torch
 from gpu_kernels import graphed, least_seconds
 from torch.nn.functional import linear
 
-from sparsemm.generation.fusing.layers import fits
+from sparsemm.generation.fusing.layers import can_fuse_layers
 from sparsemm.models.loading import shape
 from sparsemm.models.text import text_layers
 
@@ -20,7 +20,7 @@ _Step = Callable[[Any], Any]  # the product of one layer
 
 def product_rows(model: Any, settings: Any, time: Callable[..., float]) -> list[dict[str, Any]]:
     """One row a product and maker: microseconds for all layers of a step, GB of weights a second."""
-    if not settings.triton or not fits(model):
+    if not settings.triton or not can_fuse_layers(model):
         return []
     rows = []
     layers = text_layers(model)
@@ -53,7 +53,7 @@ def _products(model: Any) -> dict[str, dict[str, _Step]]:
     def projected(layer: Any, tiling: Tiling) -> Any:
         norm, linears = layer.input_layernorm, _linears("project", layer)
         pairs: Any = tuple((each.weight, each.bias) for each in linears)
-        return project(hidden, norm.weight, norm.variance_epsilon, pairs, turn, turn, tiling)
+        return project(hidden, norm.weight, norm.variance_epsilon, pairs, (turn, turn), tiling)
 
     def gated(layer: Any, tiling: Tiling) -> Any:
         norm, (one, two) = layer.post_attention_layernorm, _linears("gate", layer)

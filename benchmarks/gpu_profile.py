@@ -32,7 +32,7 @@ from sparsemm.efficiency.floor import copy_bandwidth
 from sparsemm.errors import InputError
 from sparsemm.kernels.device import has_triton
 from sparsemm.runtime.device_lease import list_devices
-from sparsemm.runtime.forked import call_apart
+from sparsemm.runtime.forked import call_in_fork
 
 LENGTHS = (2048, 4096, 8192, 16384, 32768)
 POLICIES = ("fullkv", "sparsemm", "snapkv", "pyramidkv", "adakv")
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.tiny:
         settings = dataclasses.replace(settings, budget=24, steps=6, repeats=2)
-    bandwidth = call_apart(lambda: copy_bandwidth(torch.device(device)), "copy bandwidth")
+    bandwidth = call_in_fork(lambda: copy_bandwidth(torch.device(device)), "copy bandwidth")
     _write(out / "environment.json", _environment(name, bandwidth))
     logits, longest = out / "logits.json", 0.0
     if not logits.exists():
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _apart(work: Callable[[], dict[str, Any]], what: str) -> dict[str, Any] | str:
     """The result of a process of its own, or why there is none: a failure does not stop the others."""
     try:
-        return call_apart(work, what)
+        return call_in_fork(work, what)
     except (InputError, RuntimeError) as error:
         return str(error)
 

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from sparsemm import FullKV, HeadScores, SparseMM, compress
-from sparsemm.benchmarks import get_benchmark
-from sparsemm.benchmarks.base import Benchmark, Sample
+from sparsemm.benchmarks import Benchmark, Sample, get_benchmark, score_rows
 from sparsemm.models.loading import Loaded, build_inputs, load_model
 from sparsemm.policies import Policy
 
@@ -54,7 +53,7 @@ def answer(
     loaded: Loaded, benchmark: Benchmark, sample: Sample, policy: Policy, storage: str
 ) -> dict[str, Any]:
     """Score, bytes and ms a token of one sample."""
-    inputs = build_inputs(loaded, [sample.image], [sample.prompt])
+    inputs = build_inputs(loaded, [sample.image.open()], [benchmark.prompt(sample.data)])
     ticks = Ticks()
     with compress(loaded.model, policy, storage=storage) as run:
         out = loaded.model.generate(
@@ -62,7 +61,12 @@ def answer(
         )
     text = loaded.processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     steps = [1e3 * (b - a) for a, b in zip(ticks.times[1:], ticks.times[2:])]  # the first is the prompt
-    return {"text": text, "score": benchmark.score(text, sample), "bytes": run.cache_bytes, "ms": steps}
+    return {
+        "text": text,
+        "score": score_rows(benchmark, [sample.data], [text])[1],
+        "bytes": run.cache_bytes,
+        "ms": steps,
+    }
 
 
 def main() -> None:

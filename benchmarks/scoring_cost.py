@@ -22,7 +22,8 @@ from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.errors import InputError
 from sparsemm.heads.probe import generate_probe
 from sparsemm.heads.recording import generate_greedily
-from sparsemm.heads.scoring import ScoringSettings, score_samples
+from sparsemm.heads.scoring import score_samples
+from sparsemm.heads.settings import ScoringSettings
 from sparsemm.models.loading import build_inputs, load_model
 
 
@@ -61,10 +62,8 @@ def main() -> int:
             batch = probe[index * options.batch_size : (index + 1) * options.batch_size]
 
             def score(batch=batch):  # type: ignore[no-untyped-def]
-                settings = ScoringSettings(
-                    READ_PROMPT, options.new_tokens, len(batch), "released", "released"
-                )
-                score_samples(model, processor, batch, settings, progress=False)
+                settings = ScoringSettings(READ_PROMPT, options.new_tokens, len(batch), progress=False)
+                score_samples(model, processor, batch, settings)
 
             def plain(batch=batch):  # type: ignore[no-untyped-def]
                 inputs = build_inputs(

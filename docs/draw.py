@@ -22,14 +22,14 @@ INK = "#222222"
 
 
 def color(token: int) -> str:
-    """Of a prompt token by its kind."""
+    """The colour of a prompt token: image, text or window."""
     if token >= TOKENS - NEWEST:
         return WINDOW
     return IMAGE if 1 <= token <= IMAGES else TEXT
 
 
 def attention() -> np.ndarray:
-    """Made-up pooled attention [head, token before the window]: smooth, and sharper for visual heads."""
+    """Made-up pooled attention, float64 [head, token before the window], with largest value 1."""
     rng = np.random.default_rng(3)
     rough = rng.random((len(KEEP), TOKENS - NEWEST + 2)) ** 3
     pooled = (rough[:, :-2] + rough[:, 1:-1] * 2 + rough[:, 2:]) / 4
@@ -37,20 +37,20 @@ def attention() -> np.ndarray:
 
 
 def cell(panel: Axes, x: float, y: float, face: str, *, faint: bool = False, hatch: str = "") -> None:
-    """One token of one head."""
+    """Draw one token of one head as a square."""
     look = {"facecolor": face, "edgecolor": INK, "linewidth": 0.6, "alpha": 0.22 if faint else 1.0}
     panel.add_patch(Rectangle((x, y), 1, 1, hatch=hatch, **look))
 
 
 def kept() -> list[list[int]]:
-    """Tokens that each head keeps, in order."""
+    """Indexes of the tokens that each head keeps, increasing."""
     pooled = attention()
     best = [sorted(np.argsort(-pooled[head])[:count].tolist()) for head, count in enumerate(KEEP)]
     return [tokens + list(range(TOKENS - NEWEST, TOKENS)) for tokens in best]
 
 
 def frame(figure: Figure, where: tuple[float, float, float, float], title: str, text: str) -> Axes:
-    """An empty panel in inches with a title above and a sentence below."""
+    """An empty panel at (x, y, width, height) in inches, with a title above and a sentence below."""
     wide, high = figure.get_size_inches()
     x, y, w, h = where
     panel = figure.add_axes((x / wide, y / high, w / wide, h / high))
@@ -61,7 +61,7 @@ def frame(figure: Figure, where: tuple[float, float, float, float], title: str, 
 
 
 def strip(figure: Figure, where: tuple[float, float], title: str, text: str) -> Axes:
-    """An empty panel of full width from (bottom, height) in inches, title and sentence in a line above."""
+    """An empty panel of full width at (bottom, height) in inches, with a title and a sentence in one line above."""
     wide, high = figure.get_size_inches()
     bottom, height = where
     panel = figure.add_axes((0.35 / wide, bottom / high, (wide - 0.7) / wide, height / high))
@@ -73,13 +73,13 @@ def strip(figure: Figure, where: tuple[float, float], title: str, text: str) -> 
 
 
 def names(panel: Axes) -> None:
-    """Labels of the heads at the left of a panel with a row each."""
+    """Label the rows of a panel with their heads."""
     for head in range(len(KEEP)):
         panel.text(-0.6, len(KEEP) - 0.5 - head, f"KV head {head}", ha="right", va="center", fontsize=8)
 
 
 def prefill(panel: Axes) -> None:
-    """All tokens of all heads."""
+    """Draw all tokens of all heads."""
     for head in range(len(KEEP)):
         for token in range(TOKENS):
             cell(panel, token, len(KEEP) - 1 - head, color(token))
@@ -87,7 +87,7 @@ def prefill(panel: Axes) -> None:
 
 
 def selection(panel: Axes) -> None:
-    """Bars of pooled attention; what is kept in full colour."""
+    """Draw pooled attention as bars, kept tokens in full colour and evicted ones faint."""
     pooled, chosen = attention(), kept()
     for head in range(len(KEEP)):
         low = len(KEEP) - 1 - head
@@ -100,7 +100,7 @@ def selection(panel: Axes) -> None:
 
 
 def storage(panel: Axes) -> list[tuple[float, float]]:
-    """The heads one after another in one row; returns where each begins and ends."""
+    """Draw the kept tokens of all heads in one row; return the start and end of each head."""
     ends, x = [], 0.0
     for head, tokens in enumerate(kept()):
         start = x
@@ -119,7 +119,7 @@ def storage(panel: Axes) -> list[tuple[float, float]]:
 
 
 def decode(panel: Axes, ends: list[tuple[float, float]]) -> None:
-    """A query per head over the part of the row that is its own."""
+    """Draw one query per head, attending to that head's tokens."""
     for head, (start, end) in enumerate(ends):
         middle = (start + end) / 2
         panel.plot([start + 0.1, end - 0.1], [2.1, 2.1], color=NEW, linewidth=2.2, solid_capstyle="butt")
@@ -133,7 +133,7 @@ def decode(panel: Axes, ends: list[tuple[float, float]]) -> None:
 
 
 def legend(figure: Figure) -> None:
-    """What the colours mean, at the top."""
+    """Draw the legend of the colours at the top."""
     wide, high = figure.get_size_inches()
     panel = figure.add_axes((0, (high - 0.45) / high, 1, 0.35 / high))
     panel.set(xlim=(0, wide), ylim=(0, 0.35))

@@ -1,9 +1,15 @@
-"""Shared set-up: no network, one thread, the tiny models as fixtures (`import tiny` works in every test)."""
+"""What every test runs with: no network, one thread, Triton's interpreter where there is no GPU; and shared fixtures.
+
+Helpers are packages beside this file: `from helpers import tiny`, `from pretend.models import prompt`.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,7 +21,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
+def one_thread() -> None:
     """Tiny tensors are faster on one thread, and sums are then the same on every machine's core count."""
     import torch
 
@@ -23,6 +29,27 @@ def one_thread():
 
 
 @pytest.fixture(params=["mha", "gqa"])
-def variant(request) -> str:
+def variant(request: pytest.FixtureRequest) -> str:
     """Every test that asks for it runs on Llama text (MHA) and on Mistral text (GQA)."""
-    return request.param
+    return str(request.param)
+
+
+@pytest.fixture
+def cuda() -> Iterator[Any]:
+    """The pretend CUDA device and its counters; the test is skipped where there is a real one."""
+    from helpers.interpreter import needs_triton
+
+    needs_triton(without_gpu=True)
+    from pretend.graph import pretend_cuda
+
+    with pretend_cuda() as device:
+        yield device
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """No garbage collection: memory must come back when the last reference to it goes."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

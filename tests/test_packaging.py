@@ -81,8 +81,19 @@ def test_everything_that_these_packages_bring_is_pinned() -> None:
                 waiting.append(inner)
 
 
-def test_python_range_is_the_documented_one() -> None:
-    assert SpecifierSet(str(project()["requires-python"])) == SpecifierSet(">=3.11")
+def test_the_oldest_python_is_the_same_wherever_it_is_asked_for() -> None:
+    """What pip, ruff, mypy, conda and make refuse, and what the README says."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    (oldest,) = SpecifierSet(str(project()["requires-python"]))
+    assert oldest.operator == ">="
+    major, minor = oldest.version.split(".")
+    assert settings["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
+    assert settings["tool"]["mypy"]["python_version"] == oldest.version
+    assert f"python>={oldest.version}" in environment["dependencies"]
+    assert f"sys.version_info < ({major}, {minor})" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"Python (>= )?{re.escape(oldest.version)}\b", readme)
 
 
 def test_licence_and_citation_name_project_and_paper() -> None:

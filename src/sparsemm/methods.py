@@ -1,7 +1,7 @@
-"""The compression methods: a line each with its label, its policy class and its look. Said here and nowhere else.
+"""The one list of compression methods: name, policy class, label, colour and order.
 
-The configuration, the command line, result files, tables and figures know a method by its name here. Neither torch nor
-the policies are imported: `policies/registry.py` loads a class when it is asked for.
+The configuration, the command line, result files, tables and figures know a method by its name in `METHODS`. Imports
+the standard library alone: `policies/registry.py` loads a policy class when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 
 class Look(NamedTuple):
-    """How a method, or a kind of run, is named and drawn."""
+    """How a method, or a kind of run, is named and drawn.
+
+    Attributes:
+        label: its name in tables and legends.
+        color: of its line, as #RRGGBB.
+        marker: of its points, as matplotlib names it; empty for none.
+        line: style of its line, as matplotlib names it.
+    """
 
     label: str
     color: str
@@ -20,9 +27,12 @@ class Look(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A compression method. policy: its class as `file.Class` under `sparsemm/policies/`.
+    """A compression method.
 
-    ablation: made for an ablation, so that the main tables and figures leave it out.
+    Attributes:
+        policy: its class as `file.Class` in `sparsemm/policies/`.
+        look: how it is named and drawn.
+        ablation: only part of an ablation; the main tables and figures leave it out.
     """
 
     policy: str
@@ -30,8 +40,8 @@ class Method(NamedTuple):
     ablation: bool = False
 
 
-# In the order of every table and legend. Okabe and Ito's colours are told apart by every common colour vision;
-# markers tell them apart in grey.
+# In the order of every table and legend. The colours are Okabe and Ito's, safe for colour-blind readers; the markers
+# distinguish the methods in grey.
 METHODS: Mapping[str, Method] = {
     "fullkv": Method("fullkv.FullKV", Look("FullKV", "#000000", "", "--")),
     "sparsemm": Method("sparsemm.SparseMM", Look("SparseMM", "#D55E00", "o")),
@@ -41,30 +51,41 @@ METHODS: Mapping[str, Method] = {
     "random_heads": Method("random_heads.RandomHeads", Look("Random", "#7F7F7F", "v", ":")),
     "local_window": Method("local_window.LocalWindow", Look("local window", "#8C6D31", "X"), ablation=True),
 }
-# Runs with heads masked (figure 7).
+# Kinds of runs with masked heads (figure 7).
 MASKS: Mapping[str, Look] = {
     "visual": Look("visual heads", "#D55E00", "o"),
     "random": Look("random heads", "#7F7F7F", "v", ":"),
 }
-_SPARE = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
+# Rules of scoring heads: how generated tokens are matched to words, and which image tokens count as hits.
+MATCHINGS = ("released", "exact")
+CONVENTIONS = ("released", "all")
+# For labels that are not in METHODS, such as "sparsemm[rho=0.3]".
+_SPARE_COLORS = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
 
 
 def main_methods() -> list[str]:
-    """The methods that tables and figures compare, in their order."""
+    """Names of the methods that tables and figures compare, in the order of METHODS."""
     return [name for name, method in METHODS.items() if not method.ablation]
 
 
 def look(name: str, index: int = 0) -> Look:
-    """How a method is drawn; a label that is no method's name takes a spare colour by `index`."""
-    return METHODS[name].look if name in METHODS else Look(name, _SPARE[index % len(_SPARE)], "P")
+    """How a method is named and drawn.
+
+    Args:
+        name: of a method, or a label with settings such as "sparsemm[rho=0.3]".
+        index: chooses the spare colour of a label that is not in METHODS.
+    """
+    return (
+        METHODS[name].look if name in METHODS else Look(name, _SPARE_COLORS[index % len(_SPARE_COLORS)], "P")
+    )
 
 
 def label_of(name: str) -> str:
-    """What tables and legends call a method; a label that is no method's name stays as it is."""
+    """A method's name in tables and legends; a label that is not in METHODS is returned as it is."""
     return look(name).label
 
 
 def method_order(names: Iterable[str]) -> list[str]:
-    """The names once each: methods in the order of METHODS, then others by name."""
+    """The names without repeats: methods in the order of METHODS, then other labels by name."""
     found = set(names)
     return [name for name in METHODS if name in found] + sorted(found - set(METHODS))

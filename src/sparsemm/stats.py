@@ -1,4 +1,4 @@
-"""Bootstrap intervals and paired tests, in numpy. Seeded: the same numbers give the same interval."""
+"""Bootstrap intervals, paired tests and rank correlation, in numpy. The same values and seed give the same result."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsemm.errors import InputError
 
-_BLOCK = 1 << 22  # random indexes drawn at once
+_BLOCK = 1 << 22  # random numbers drawn at once, to bound memory
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of a - b over pairs, its interval, and the two-sided p value of "no difference"."""
+    """Comparison of paired values.
+
+    Attributes:
+        difference: mean of a - b.
+        low, high: its bootstrap interval.
+        p_value: two-sided, of the hypothesis that the mean is 0.
+    """
 
     difference: float
     low: float
@@ -27,7 +33,15 @@ class Paired:
 def bootstrap_interval(
     values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """(low, high) of the mean of values, [N]: percentile bootstrap over the values."""
+    """Percentile bootstrap interval (low, high) of the mean of values [N].
+
+    Args:
+        level: share of the resamples inside the interval, between 0 and 1.
+        draws: resamples.
+
+    Raises:
+        InputError: no values, a value that is not finite, or a level outside (0, 1).
+    """
     low, high = interval(bootstrap_means(values, draws=draws, seed=seed), level=level)
     return float(low), float(high)
 
@@ -35,13 +49,13 @@ def bootstrap_interval(
 def bootstrap_mean(
     values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """(mean, low, high) of values, [N]."""
+    """Mean of values [N] and its interval: (mean, low, high). Arguments as in `bootstrap_interval`."""
     low, high = bootstrap_interval(values, level=level, draws=draws, seed=seed)
     return float(np.mean(np.asarray(values, dtype=np.float64))), low, high
 
 
 def bootstrap_means(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> NDArray[np.float64]:
-    """Means of `draws` resamples of values along their first axis: [N, ...] -> float64 [draws, ...]."""
+    """Means of `draws` resamples along the first axis: [N, ...] -> float64 [draws, ...]."""
     table = _checked(values)
     flat = table.reshape(len(table), -1)
     means = [counts @ flat / len(table) for counts in resample_counts(len(table), draws=draws, seed=seed)]
@@ -49,7 +63,7 @@ def bootstrap_means(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> N
 
 
 def resample_counts(count: int, *, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each of `count` items is in each resample, in blocks [d, count] of together `draws` rows."""
+    """How often each of `count` items occurs in each resample: float64 blocks [d, count], `draws` rows in total."""
     rng = np.random.default_rng(seed)
     step = max(1, _BLOCK // count)
     for start in range(0, draws, step):
@@ -59,7 +73,7 @@ def resample_counts(count: int, *, draws: int, seed: int) -> Iterator[NDArray[np
 
 
 def interval(samples: NDArray[np.float64], *, level: float = 0.95) -> tuple[Any, Any]:
-    """Percentiles (low, high) over the first axis that hold the middle `level` of the samples."""
+    """Percentiles (low, high) along the first axis, with the middle `level` of the samples between them."""
     if not 0.0 < level < 1.0:
         raise InputError(f"level is {level}: give a share between 0 and 1, such as 0.95")
     tail = (1.0 - level) / 2.0
@@ -75,30 +89,42 @@ def paired_bootstrap(
     draws: int = 2000,
     seed: int = 0,
 ) -> Paired:
-    """Difference of the means of a and b, pair by pair the same samples; p from its bootstrap."""
-    gap = _gap(a, b)
-    means = bootstrap_means(gap, draws=draws, seed=seed)
+    """Difference of the means of a and b [N], whose values are paired by sample.
+
+    The p value is twice the smaller share of resampled means on one side of 0, with one added to the counts.
+
+    Raises:
+        InputError: other shapes, no values, or a value that is not finite.
+    """
+    differences = _differences(a, b)
+    means = bootstrap_means(differences, draws=draws, seed=seed)
     low, high = interval(means, level=level)
     beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return Paired(float(gap.mean()), float(low), float(high), min(1.0, 2.0 * (beyond + 1) / (draws + 1)))
+    return Paired(
+        float(differences.mean()), float(low), float(high), min(1.0, 2.0 * (beyond + 1) / (draws + 1))
+    )
 
 
 def paired_permutation(
     a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDArray[Any], *, draws: int = 2000, seed: int = 0
 ) -> float:
-    """Two-sided p value of the sign-flip test: how often random signs give as large a mean difference."""
-    gap = _gap(a, b)
-    observed = abs(float(gap.sum()))
+    """Two-sided p value of the sign-flip permutation test on the differences of a and b [N].
+
+    It is the share of random sign assignments whose mean difference is at least as large, with one added to the counts.
+    """
+    differences = _differences(a, b)
+    observed = abs(float(differences.sum()))
     rng = np.random.default_rng(seed)
-    step = max(1, _BLOCK // len(gap))
+    step = max(1, _BLOCK // len(differences))
     larger = 0
     for start in range(0, draws, step):
-        signs = rng.integers(0, 2, (min(step, draws - start), len(gap))) * 2 - 1
-        larger += int((np.abs(signs @ gap) >= observed - 1e-12).sum())
+        signs = rng.integers(0, 2, (min(step, draws - start), len(differences))) * 2 - 1
+        larger += int((np.abs(signs @ differences) >= observed - 1e-12).sum())
     return (larger + 1) / (draws + 1)
 
 
-def _gap(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """a - b as float64 [N]."""
     first, second = _checked(a), _checked(b)
     if first.shape != second.shape or first.ndim != 1:
         raise InputError(
@@ -108,6 +134,7 @@ def _gap(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def _checked(values: ArrayLike) -> NDArray[np.float64]:
+    """Values as float64, if there are some and all are finite."""
     table = np.asarray(values, dtype=np.float64)
     if table.ndim == 0 or len(table) == 0:
         raise InputError("no values to resample: give at least one")
@@ -117,14 +144,14 @@ def _checked(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Rank correlation of two vectors, equal values share their mean rank; 0 where one is constant."""
+    """Spearman's rank correlation of two vectors [N]; equal values get their mean rank. 0 if one is constant."""
     x, y = (_mean_ranks(values) - (values.size - 1) / 2 for values in (a, b))
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale else 0.0
 
 
 def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 0; equal values share the mean of their ranks."""
+    """Ranks from 0; equal values get the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     means: NDArray[np.float64] = (2 * ends - counts - 1) / 2.0

@@ -1,12 +1,15 @@
-"""Benchmarks: samples from seeds, shards that tile, hub facts that say what is missing."""
+"""The synthetic benchmarks: samples from seeds, shards that tile, pages drawn once."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sparsemm.benchmarks import Benchmark, benchmark_names, get_benchmark
+from sparsemm.benchmarks import Benchmark, get_benchmark, score_rows, synthetic, task_text
 from sparsemm.benchmarks.base import shard_indices
+from sparsemm.documents.pages import Document
 from sparsemm.errors import InputError
 
 SYNTHETIC = ["synth-docvqa", "synth-ocr", "synth-chart"]
@@ -20,8 +23,10 @@ def test_samples_depend_on_seed_and_index_alone(name: str) -> None:
     parts = [s for shard in range(3) for s in benchmark.load(5, seed=3, shard=shard, shards=3)]
     assert whole == parts  # images are not compared by ==
     assert all(
-        np.array_equal(np.asarray(a.image), np.asarray(b.image)) for a, b in zip(whole, parts, strict=True)
+        np.array_equal(np.asarray(a.image.open()), np.asarray(b.image.open()))
+        for a, b in zip(whole, parts, strict=True)
     )
+    assert all(sample.image_id == sample.id for sample in whole)  # one question an image
     assert [s.id for s in whole] == sorted(s.id for s in whole)
     other = list(benchmark.load(5, seed=4))
     assert [s.answers for s in other] != [s.answers for s in whole]
@@ -33,20 +38,45 @@ def test_samples_depend_on_seed_and_index_alone(name: str) -> None:
 def test_the_answer_scores_one_and_nothing_scores_zero(name: str) -> None:
     benchmark = get_benchmark(name)
     for sample in benchmark.load(3, seed=0):
-        assert benchmark.score(sample.answers[0], sample) == 1.0
-        assert benchmark.score("?", sample) == 0.0
+        for rules in ("paper", "current"):
+            rows = [sample.data] * 2
+            assert score_rows(name, rows, [sample.answers[0], "?"], rules=rules) == ([1.0, 0.0], 0.5)
+            assert task_text(name, sample.data, rules=rules) == benchmark.prompt(sample.data, "llava_next")
+        assert sample.data["answers"] == list(sample.answers)
+
+
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_a_page_is_drawn_once_and_one_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, drawn = synthetic.generate_document, []
+
+    def counting(*arguments: Any, **options: Any) -> Document:
+        drawn.append(real(*arguments, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(synthetic, "generate_document", counting)
+    loading = get_benchmark(name).load(3, seed=0)
+    assert not drawn
+    first = next(loading)
+    assert len(drawn) == 1
+    for sample in (first, *loading):
+        for _ in range(2):
+            assert np.array_equal(np.asarray(sample.image.open()), np.asarray(drawn[0].image))
+            assert sample.image.open().mode == drawn[0].image.mode == "RGB"
+        assert sample.image.size == drawn.pop(0).image.size
+    assert not drawn
 
 
 def test_synth_ocr_accepts_the_whole_page() -> None:
-    benchmark = get_benchmark("synth-ocr")
-    sample = next(iter(benchmark.load(1, seed=0)))
-    assert benchmark.score(f"ABC 1234\nDEF {sample.answers[0]}\nXYZ 9", sample) == 1.0
+    sample = next(iter(get_benchmark("synth-ocr").load(1, seed=0)))
+    page = f"ABC 1234\nDEF {sample.answers[0]}\nXYZ 9"
+    assert score_rows("synth-ocr", [sample.data], [page]) == ([1.0], 1.0)
 
 
 def test_relaxed_accuracy_forgives_five_percent() -> None:
-    benchmark = get_benchmark("synth-chart")
-    sample = next(iter(benchmark.load(1, seed=0)))
-    assert benchmark.score(str(float(sample.answers[0]) * 1.04), sample) == 1.0
+    sample = next(iter(get_benchmark("synth-chart").load(1, seed=0)))
+    value = float(sample.answers[0])
+    rows, answers = [sample.data] * 2, [f"{value * 1.04}", f"{value * 1.06}"]
+    assert score_rows("synth-chart", rows, answers) == ([1.0, 0.0], 0.5)
 
 
 @pytest.mark.parametrize(("count", "shards"), [(10, 3), (2, 4), (7, 7), (500, 4)])
@@ -60,19 +90,3 @@ def test_shards_tile_the_samples(count: int, shards: int) -> None:
 def test_a_shard_out_of_range_is_refused(shard: int, shards: int) -> None:
     with pytest.raises(InputError, match="shard"):
         list(get_benchmark("synth-docvqa").load(10, 0, shard=shard, shards=shards))
-
-
-def test_hub_benchmarks_are_planned_but_refuse_to_load() -> None:
-    hub = [name for name in benchmark_names() if name not in SYNTHETIC]
-    assert len(hub) == 8
-    for name in hub:
-        with pytest.raises(InputError, match="later version"):
-            get_benchmark(name).load(1, 0)
-
-
-def test_bad_names_and_lengths_are_refused() -> None:
-    with pytest.raises(InputError, match="unknown benchmark"):
-        get_benchmark("docvqq")
-    with pytest.raises(InputError, match="max_new_tokens"):
-        get_benchmark("synth-ocr", max_new_tokens=0)
-    assert get_benchmark("docvqa", max_new_tokens=5).max_new_tokens == 5

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,11 +12,7 @@ from sparsemm import HeadScores, allocate
 from sparsemm.budget.allocation import allocate_array
 from sparsemm.errors import InputError
 
-PUBLISHED = Path(__file__).parents[3] / "shared/reference/head_scores/llava-next-vicuna-7b.json"
-
-needs_published = pytest.mark.skipif(
-    not PUBLISHED.is_file(), reason="the published head scores are not beside this repository"
-)
+from helpers.published import PUBLISHED, needs_published
 
 
 def released(scores: np.ndarray, budget: int, window: int, ratio: float) -> torch.Tensor:
@@ -130,7 +122,7 @@ def test_equal_scores_get_the_same_but_for_one_token(
 def test_one_hot_scores(
     heads: int, data: st.DataObject, window: int, over: int, ratio: float, prompt: int
 ) -> None:
-    """The one head takes all beyond the uniform part, up to the prompt; the others share what it leaves."""
+    """One head gets all beyond the uniform part, up to the prompt's length; the others share the rest."""
     hot = data.draw(st.integers(0, heads - 1))
     scores = np.eye(heads)[[hot]]
     limit, low = max(prompt - window, 0), int(over * ratio)
@@ -212,12 +204,3 @@ def test_bad_input_is_one_clear_line(scores, arguments, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         allocate(scores, **arguments)
     assert "\n" not in str(caught.value)
-
-
-def test_needs_no_torch() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None; import sparsemm; "
-        "print(len(sparsemm.audit([[0.5, 0.5]], [64], [100])))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "6"

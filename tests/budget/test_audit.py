@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +13,10 @@ from hypothesis import strategies as st
 from sparsemm import HeadScores, allocate, audit
 from sparsemm.policies import SparseMM, make_policy
 
-PUBLISHED = Path(__file__).parents[3] / "shared/reference/head_scores/llava-next-vicuna-7b.json"
+from helpers.published import PUBLISHED, needs_published
+
 WINDOW = 8
 NEG = float("-inf")
-
-needs_published = pytest.mark.skipif(
-    not PUBLISHED.is_file(), reason="the published head scores are not beside this repository"
-)
 
 
 @st.composite

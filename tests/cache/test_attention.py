@@ -1,4 +1,4 @@
-"""The attention function: dispatch, switching back exactly, prefill capture and a decode loop by hand."""
+"""The attention function: dispatch, restoring every config, prefill capture and an explicit decode loop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from sparsemm.models.loading import shape
 from sparsemm.models.text import text_layers
 
 from helpers import tiny
-
-
-def plain(model, inputs, count):
-    out = model.generate(
-        **inputs, max_new_tokens=count, do_sample=False, return_dict_in_generate=True, output_logits=True
-    )
-    return out.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(out.logits)
+from helpers.generation import generate
 
 
 def test_switched_restores_every_config(variant):
@@ -92,7 +86,7 @@ def test_capture_gives_full_keys_in_layer_order(variant, sizes):
 def test_a_loop_by_hand_over_packed_rows_is_plain_generate(variant, sizes):
     """Two rows a sample, both with everything kept."""
     model, inputs = tiny.model(variant), tiny.inputs(sizes)
-    tokens, logits = plain(model, inputs, 10)
+    tokens, logits = generate(model, inputs, 10)
     batch, total = inputs["input_ids"].shape
     rows = torch.arange(batch).repeat(2)
     cache = RaggedCache(tiny.LAYERS, reserve=9, seen=total)

@@ -160,7 +160,7 @@ def test_the_embedded_model_answers_the_same_from_int8():
 
     loaded = load_model(EMBEDDED)
     for sample in itertools.islice(get_benchmark("synth-docvqa").load(3, 0), 3):
-        inputs = build_inputs(loaded, [sample.image], [sample.prompt])
+        inputs = build_inputs(loaded, [sample.image.open()], [sample.data["question"]])
         plain = loaded.model.generate(**inputs, max_new_tokens=12, do_sample=False)
         with compress(loaded.model, FullKV(), storage="int8"):
             found = loaded.model.generate(**inputs, max_new_tokens=12, do_sample=False)

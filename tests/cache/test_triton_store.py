@@ -8,9 +8,9 @@ import torch
 from sparsemm.cache.stores.flat_store import FlatStore
 from sparsemm.errors import InputError
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+from helpers.interpreter import needs_triton
+
+needs_triton()
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WIDTH = 16

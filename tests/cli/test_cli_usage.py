@@ -146,9 +146,9 @@ def test_bars_are_on_stderr_and_can_be_silenced(
     assert capsys.readouterr().err == ""
 
 
-def test_the_watch_leaves_no_hooks(page: Path) -> None:
+def test_the_progress_bars_leave_no_hooks(page: Path) -> None:
     loaded = load_model(MODEL)
-    with progress.Watch(loaded.model, "x", 4, shown=False):
+    with progress.GenerationProgress(loaded.model, "x", 4, shown=False):
         hooks = [len(module._forward_hooks) for module in loaded.model.modules()]
         assert sum(hooks) == 6
     assert not any(module._forward_hooks for module in loaded.model.modules())

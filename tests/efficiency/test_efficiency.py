@@ -10,16 +10,18 @@ import pytest
 import torch
 
 from sparsemm.cache.attention import ragged_attention_in
-from sparsemm.efficiency import build_prompt, floor, measure, prefill, profile_cell
+from sparsemm.efficiency import MeasureSettings, build_prompt, floor, measure, profile_cell
 from sparsemm.errors import InputError
 from sparsemm.generation.compress import compress
 from sparsemm.generation.greedy import GreedyLoop
+from sparsemm.generation.prefill import prefill
 from sparsemm.models.loading import Loaded
 from sparsemm.policies import AdaKV, FullKV, Policy, SnapKV, SparseMM
 from sparsemm.results.parquet import read_table, write_table
 from sparsemm.runtime.peak_memory import PeakMemory
 
 from helpers import tiny, tiny_families
+from helpers.interpreter import needs_triton
 
 
 def loaded(variant: str = "mha") -> Loaded:
@@ -40,7 +42,7 @@ def test_a_prompt_too_short_for_an_image_is_refused() -> None:
         build_prompt(loaded(), 20)
     for wrong in ({"repeats": 0}, {"new_tokens": 0}, {"warmup": -1}, {"batch": 0}, {"batch": "all"}):
         with pytest.raises(InputError, match=r"efficiency\."):
-            profile_cell(loaded(), FullKV(), 300, **wrong)
+            MeasureSettings(**wrong)
 
 
 @pytest.mark.parametrize("variant", tiny.VARIANTS)
@@ -62,7 +64,8 @@ def test_the_loop_is_generate_and_can_be_repeated(variant: str, policy: Policy) 
 def test_a_profile_is_an_efficiency_file(tmp_path: Path) -> None:
     scores = np.full((tiny.LAYERS, tiny.HEADS), 1 / (tiny.LAYERS * tiny.HEADS))
     policy = SparseMM(scores, 40, window=8)
-    cell = profile_cell(loaded(), policy, 320, label="sparsemm", new_tokens=4, repeats=2, warmup=1)
+    settings = MeasureSettings(new_tokens=4, repeats=2, warmup=1)
+    cell = profile_cell(loaded(), policy, 320, settings, label="sparsemm")
     frame = cell.repeats
     write_table(tmp_path / "efficiency.parquet", frame, "efficiency", {})
     write_table(tmp_path / "profile.parquet", cell.summary, "profile", {})
@@ -72,13 +75,14 @@ def test_a_profile_is_an_efficiency_file(tmp_path: Path) -> None:
     assert (frame.prefill_s > 0).all()
     assert (frame.decode_ms_per_token > 0).all()
     assert (frame.peak_bytes > 50_000_000).all()  # a process with torch in it
-    full = profile_cell(loaded(), FullKV(), 320, new_tokens=2, repeats=1, warmup=0).repeats
+    settings = MeasureSettings(new_tokens=2, repeats=1, warmup=0)
+    full = profile_cell(loaded(), FullKV(), 320, settings).repeats
     assert set(full.cache_bytes) == {320 * tiny.LAYERS * tiny.HEADS * token_bytes}
     assert set(full.budget) == {0}
 
 
 def test_the_summary_says_what_was_moved_and_how_fast() -> None:
-    cell = profile_cell(loaded("gqa"), SnapKV(40, window=8), 320, new_tokens=4, repeats=3)
+    cell = profile_cell(loaded("gqa"), SnapKV(40, window=8), 320, MeasureSettings(new_tokens=4))
     row = cell.summary.iloc[0]
     model = tiny.model("gqa")
     text, head = model.get_decoder(), model.get_output_embeddings()
@@ -97,10 +101,13 @@ def test_the_summary_says_what_was_moved_and_how_fast() -> None:
 
 @pytest.mark.parametrize("variant", tiny.VARIANTS)
 def test_rows_of_a_batch_are_the_same_prompt(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = profile_cell(loaded(variant), SnapKV(40, window=8), 320, new_tokens=3, repeats=1).summary.iloc[0]
+    policy = SnapKV(40, window=8)
+    settings = MeasureSettings(new_tokens=3, repeats=1)
+    one = profile_cell(loaded(variant), policy, 320, settings).summary.iloc[0]
     monkeypatch.setattr(floor, "MOST_ROWS", 5)
     for batch, rows in ((3, 3), ("largest", 5)):
-        cell = profile_cell(loaded(variant), SnapKV(40, window=8), 320, batch=batch, new_tokens=3, repeats=2)
+        settings = MeasureSettings(batch=batch, new_tokens=3, repeats=2)
+        cell = profile_cell(loaded(variant), policy, 320, settings)
         row = cell.summary.iloc[0]
         assert (row.batch, row.rows) == (str(batch), rows)
         assert row.cache_bytes == rows * one.cache_bytes
@@ -109,10 +116,9 @@ def test_rows_of_a_batch_are_the_same_prompt(variant: str, monkeypatch: pytest.M
     measure(
         tiny.model(variant),
         build_prompt(loaded(variant), 320),
-        SnapKV(40, window=8),
-        batch=3,
-        new_tokens=3,
-        inspect=lambda begun, loop: tokens.extend(loop.run(3).tolist()) or {},
+        policy,
+        MeasureSettings(batch=3, new_tokens=3),
+        inspect=lambda start, loop: tokens.extend(loop.run(3).tolist()) or {},
     )
     assert tokens == [tokens[0]] * 3
 
@@ -125,8 +131,8 @@ def test_no_repeat_pays_for_garbage_of_imports() -> None:
         tiny.model(),
         inputs,
         FullKV(),
-        new_tokens=2,
-        inspect=lambda begun, loop: seen.append((gc.get_freeze_count(), len(gc.get_objects()))) or {},
+        MeasureSettings(new_tokens=2),
+        inspect=lambda start, loop: seen.append((gc.get_freeze_count(), len(gc.get_objects()))) or {},
     )
     ((frozen, looked_at),) = seen
     assert gc.get_freeze_count() == before
@@ -148,7 +154,7 @@ def test_memory_that_runs_out_is_a_row(tmp_path: Path, monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("sparsemm.efficiency.measurement.prefill", full)
-    cell = profile_cell(loaded(), FullKV(), 320, batch=8)
+    cell = profile_cell(loaded(), FullKV(), 320, MeasureSettings(batch=8))
     write_table(tmp_path / "efficiency.parquet", cell.repeats, "efficiency", {})
     write_table(tmp_path / "profile.parquet", cell.summary, "profile", {})
     row = read_table(tmp_path / "profile.parquet", "profile").iloc[0]
@@ -160,7 +166,7 @@ def test_memory_that_runs_out_is_a_row(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_qwen_prompt_is_long_enough_in_every_input() -> None:
     model, processor = tiny_families.tiny_family("qwen2_vl")
     qwen = Loaded(model, processor, "qwen2_vl", "tiny", "0")
-    cell = profile_cell(qwen, SnapKV(40, window=8), 700, new_tokens=2, repeats=1)
+    cell = profile_cell(qwen, SnapKV(40, window=8), 700, MeasureSettings(new_tokens=2, repeats=1))
     assert cell.summary.status[0] == "ok"
 
 
@@ -179,9 +185,7 @@ def test_the_peak_is_seen_after_it_is_gone(sampled: bool, monkeypatch: pytest.Mo
 
 
 def test_the_loop_over_the_triton_store_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-    if not triton.knobs.runtime.interpret:
-        pytest.skip("triton was imported before TRITON_INTERPRET=1 was set")
+    needs_triton(without_gpu=True)
     model, runs = tiny.model("gqa"), []
     for kind in ("torch", "triton"):
         monkeypatch.setattr("sparsemm.cache.stores.registry._automatic", lambda like, kind=kind: kind)

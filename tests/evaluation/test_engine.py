@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparsemm.evaluation.engine.rows import cut_rows
+from sparsemm.evaluation.engine.rows import bucket_rows
 from sparsemm.evaluation.engine.run import EngineOutput, run_cells
 from sparsemm.generation.compress import compress
 from sparsemm.policies import (
@@ -131,7 +131,7 @@ def test_rows_are_cut_where_it_is_cheapest() -> None:
     rng = np.random.default_rng(0)
     for overhead in (0.0, 30.0, 1e9):
         sizes = rng.integers(1, 50, (6, 3))
-        groups = cut_rows(sizes, overhead)
+        groups = bucket_rows(sizes, overhead)
         assert sorted(row for rows, _ in groups for row in rows) == list(range(6))
         for rows, columns in groups:
             assert (columns == sizes[rows].max(0)).all()

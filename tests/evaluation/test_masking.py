@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sparsemm.benchmarks import get_benchmark
+from sparsemm.benchmarks import get_benchmark, score_rows
 from sparsemm.errors import InputError
-from sparsemm.evaluation.masking import evaluate_masks, make_masks
+from sparsemm.evaluation.masking import Masking, evaluate_masks, make_masks
+from sparsemm.evaluation.settings import RunSettings
 from sparsemm.models.head_masks import mask_heads
 from sparsemm.models.loading import Loaded, build_inputs
 from sparsemm.results.parquet import write_table
@@ -42,33 +44,29 @@ def test_masked_answers_are_those_of_a_masked_generate(tmp_path: Path) -> None:
     benchmark = get_benchmark("synth-docvqa", max_new_tokens=5)
     samples = list(benchmark.load(3, seed=0))
     scores = SCORES / SCORES.sum()
-    frame = evaluate_masks(
-        loaded, benchmark, samples, scores, fractions=[0.2], seeds=[1], batch_size=2, progress=False
-    )
+    masking, settings = Masking(scores, [0.2], [1]), RunSettings(batch_size=2, progress=False)
+    frame = evaluate_masks(loaded, benchmark, samples, masking, settings)
     write_table(tmp_path / "masks.parquet", frame, "masks", {})
     assert len(frame) == 3 * 3
     for mask in make_masks(scores, [0.2], [1]):
         rows = frame[frame.kind == mask.kind].set_index("sample_id")
         for sample in samples:
-            inputs = build_inputs(loaded, [sample.image], [sample.prompt], "cpu")
+            inputs = build_inputs(loaded, [sample.image.open()], [benchmark.prompt(sample.data)], "cpu")
             with mask_heads(loaded.model, mask.heads):
                 out = loaded.model.generate(**inputs, max_new_tokens=5, do_sample=False)
             new = out[0, inputs["input_ids"].shape[1] :]
             text = tiny.tokenizer().decode(new, skip_special_tokens=True).strip()
             assert rows.loc[sample.id, "prediction"] == text
     assert frame.prediction.nunique() > 3
-    again = evaluate_masks(
-        loaded,
-        benchmark,
-        samples,
-        scores,
-        fractions=[0.2],
-        seeds=[1],
-        batch_size=2,
-        workdir=tmp_path / "work",
-        progress=False,
-    )
-    assert again.equals(frame)
+    assert frame.score.tolist() == [
+        score_rows(benchmark, [sample.data], [row.prediction])[1]
+        for sample in samples
+        for row in frame[frame.sample_id == sample.id].itertuples()
+    ]
+    settings = dataclasses.replace(settings, workdir=tmp_path / "work")
+    for _ in range(2):
+        again = evaluate_masks(loaded, benchmark, samples, masking, settings)
+        assert again.equals(frame)
 
 
 def test_bad_masks_are_refused() -> None:
@@ -76,7 +74,7 @@ def test_bad_masks_are_refused() -> None:
     benchmark = get_benchmark("synth-docvqa")
     samples = list(benchmark.load(1, seed=0))
     with pytest.raises(InputError, match="score this model"):
-        evaluate_masks(loaded, benchmark, samples, SCORES[:2], fractions=[0.1], seeds=[0], progress=False)
+        evaluate_masks(loaded, benchmark, samples, Masking(SCORES[:2], [0.1], [0]))
     for fractions, seeds in (([0.0], [0]), ([1.5], [0]), ([0.1, 0.1], [0]), ([0.1], [0, 0])):
         with pytest.raises(InputError, match=r"masking\."):
             make_masks(SCORES, fractions, seeds)

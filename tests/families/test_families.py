@@ -123,7 +123,7 @@ def test_positions_are_those_of_generate(name):
 
 @every_family
 def test_captured_prefill_and_our_loop_give_the_logits_of_generate(name):
-    """The state that an earlier call left on the model must not matter."""
+    """State that an earlier call left on the model does not change the result."""
     model, processor = tiny_family(name)
     inputs = padded(processor)
     tokens, logits = generate(model, inputs, NEW)
@@ -141,7 +141,7 @@ def test_captured_prefill_and_our_loop_give_the_logits_of_generate(name):
 
 
 def test_decode_step_at_true_positions_is_the_models_own_step():
-    """One step by hand on a plain cache, for a family with three positions a token."""
+    """One explicit step on a plain cache, for a family with three positions per token."""
     from transformers import DynamicCache
 
     model, processor = tiny_family("qwen2_vl")

@@ -16,7 +16,8 @@ from sparsemm.generation.compress import compress
 from sparsemm.models.head_masks import mask_heads
 
 from helpers import tiny
-from helpers.oracle import generate, state, used
+from helpers.generation import generate
+from helpers.oracle import state, used
 
 POLICY = SnapKV(budget=24, window=8)
 

@@ -14,7 +14,8 @@ from sparsemm.generation.compress import compress
 from sparsemm.models.loading import shape
 
 from helpers import tiny
-from helpers.oracle import dense_oracle, generate, kept_masks
+from helpers.generation import generate
+from helpers.oracle import dense_oracle, kept_masks
 
 WINDOW = 8
 BATCHES = {"one": None, "padded": tiny.UNEQUAL}

@@ -12,7 +12,8 @@ from sparsemm.errors import InputError
 from sparsemm.generation.compress import compress
 
 from helpers import tiny
-from helpers.oracle import generate, state, used
+from helpers.generation import generate
+from helpers.oracle import state, used
 
 POLICY = SnapKV(budget=24, window=8)
 

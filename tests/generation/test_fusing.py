@@ -8,20 +8,21 @@ import pytest
 import torch
 
 from sparsemm.cache.attention import ragged_attention_in
-from sparsemm.efficiency import prefill
-from sparsemm.generation.fusing import Way, fused, fused_layers, ways
+from sparsemm.generation.compress import compress
+from sparsemm.generation.fusing import Fusion, fused, fused_layers, fusions
 from sparsemm.generation.greedy import GreedyLoop
+from sparsemm.generation.prefill import prefill
 from sparsemm.models.head_masks import mask_rows
 from sparsemm.models.loading import shape
+from sparsemm.models.patching import patched
 from sparsemm.models.text import text_layers
 from sparsemm.policies import SnapKV
 
 from helpers import tiny
+from helpers.interpreter import needs_triton
 from helpers.tiny_families import FAMILY_NAMES, tiny_family
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+needs_triton()
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -58,11 +59,11 @@ def test_kernels_are_the_plain_operations(width: int, dtype: torch.dtype) -> Non
             )
 
 
-@pytest.mark.parametrize("way", [fused, fused_layers])
+@pytest.mark.parametrize("fusion", [fused, fused_layers])
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_a_step_is_the_same_and_nothing_is_left(name: str, way: Way) -> None:
+def test_a_step_is_the_same_and_nothing_is_left(name: str, fusion: Fusion) -> None:
     model, processor = tiny_family(name)
-    if way not in ways(model, 1):
+    if fusion not in fusions(model, 1):
         assert name == "qwen3_vl"  # it norms queries and keys: its layers are left as they are
         return
     talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read this."}]}]
@@ -75,7 +76,7 @@ def test_a_step_is_the_same_and_nothing_is_left(name: str, way: Way) -> None:
         loop = GreedyLoop(model, cache, first, place, graph=False)
         expected = loop.run(3)
         loop.rewind()
-        with way(model):
+        with fusion(model):
             assert names["apply_rotary_pos_emb"] is not rotary
             ours = loop.run(3)
     assert torch.equal(ours, expected)
@@ -87,19 +88,28 @@ def test_whole_layers_are_fused_for_one_row_of_what_is_known_alone() -> None:
     model = tiny.model()
     model(**tiny.inputs(), output_attentions=True)  # leaves transformers' hooks, asleep
     assert any(part._forward_hooks for part in model.modules())
-    assert ways(model, 1) == [fused_layers, fused]
-    assert ways(model, 2) == [fused]
+    assert fusions(model, 1) == [fused_layers, fused]
+    assert fusions(model, 2) == [fused]
     sizes = shape(model)
     attention, mlp = text_layers(model)[-1].self_attn, text_layers(model)[-1].mlp
     with mask_rows(model, torch.ones(1, sizes.num_layers, sizes.num_heads, dtype=torch.bool)):
-        assert ways(model, 1) == [fused]
+        assert fusions(model, 1) == [fused]
     for part, name in ((attention, "o_proj"), (mlp, "up_proj"), (attention, "k_proj")):
         plain = getattr(part, name)
         try:
             setattr(part, name, torch.nn.Linear(plain.in_features, plain.out_features, bias=True))
-            assert ways(model, 1) == [fused]
+            assert fusions(model, 1) == [fused]
             setattr(part, name, torch.nn.Sequential(plain))
-            assert ways(model, 1) == [fused]
+            assert fusions(model, 1) == [fused]
         finally:
             setattr(part, name, plain)
-    assert ways(model, 1) == [fused_layers, fused]
+    assert fusions(model, 1) == [fused_layers, fused]
+
+
+def test_layers_are_fused_inside_compress_too() -> None:
+    """Its chunking lets single tokens through unchanged; a forward of somebody else's does not."""
+    model = tiny.model()
+    with compress(model, SnapKV(16, window=8)):
+        assert fusions(model, 1) == [fused_layers, fused]
+        with patched(text_layers(model)[0].mlp, "forward", torch.nn.Identity()):
+            assert fusions(model, 1) == [fused]

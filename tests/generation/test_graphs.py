@@ -15,10 +15,9 @@ from sparsemm.generation.compress import compress
 from sparsemm.generation.graphs import GraphStep, graphed_forward
 
 from helpers import tiny
+from helpers.interpreter import needs_triton
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+needs_triton()
 
 OPTIONS = {"max_new_tokens": 4, "do_sample": False}
 

@@ -6,29 +6,26 @@ attention with the dropped positions at -inf; no budget equals the plain model; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm import FullKV, make_policy
 from sparsemm.generation.compress import compress
 from sparsemm.models.loading import build_inputs
+from sparsemm.models.patching import attention_implementation
 
 from helpers import naive, tiny
-from helpers.oracle import recorded
+from helpers.generation import generate
+from helpers.oracle import dense_oracle, recorded
 from helpers.tiny_families import FAMILY_NAMES, tiny_family
 
 NEW, WINDOW, BUDGET = 24, 8, 24
 METHODS = ("snapkv", "pyramidkv", "adakv", "sparsemm", "random_heads")
 PROMPTS = {(60, 40): "Read it.", (20, 64): "What is in line 3?", (64, 64): "Name?"}  # by image size
-DENSE = "dense_drops"
 
 
 class Answer(NamedTuple):
@@ -50,33 +47,9 @@ def inputs(family: str, rows: int | str):
     return made
 
 
-def generate(family, rows, **options):
-    model, _ = tiny_family(family)
-    given = inputs(family, rows)
-    with torch.no_grad():
-        return model.generate(
-            **given,
-            max_new_tokens=NEW,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-            **options,
-        )
-
-
-def answer(family, out, rows, kept=()) -> Answer:
-    start = inputs(family, rows)["input_ids"].shape[1]
-    return Answer(out.sequences[:, start:], torch.stack(out.logits), list(kept))
-
-
-@contextmanager
-def text_attention(model, name) -> Iterator[None]:
-    before = model.config.get_text_config()._attn_implementation
-    model.set_attn_implementation({"text_config": name})
-    try:
-        yield
-    finally:
-        model.set_attn_implementation({"text_config": before})
+def answer(family, rows) -> Answer:
+    """Greedy generation by the family's model as it is patched now."""
+    return Answer(*generate(tiny_family(family)[0], inputs(family, rows), NEW), [])
 
 
 def method(name, family):
@@ -105,7 +78,7 @@ def pooled(family, rows):
     model, _ = tiny_family(family)
     kv_heads = model.config.get_text_config().num_key_value_heads
     mask = inputs(family, rows)["attention_mask"].bool()
-    with text_attention(model, "eager"), torch.no_grad():
+    with attention_implementation(model, "eager"), torch.no_grad():
         out = model.generate(
             **inputs(family, rows), max_new_tokens=1, return_dict_in_generate=True, output_attentions=True
         )
@@ -132,37 +105,15 @@ def expected_kept(family, name, rows) -> list[torch.Tensor]:
     return result
 
 
-def dense(family, rows, kept) -> Answer:
-    """Plain generation in which decode sees the dropped positions of the prompt at -inf."""
-
-    def attention(module, query, key, value, attention_mask, scaling, **_):
-        group = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
-        scores = query @ key.transpose(2, 3) * scaling
-        new, total = scores.shape[2:]
-        if attention_mask is None:
-            attention_mask = torch.ones(new, total, dtype=torch.bool).tril(total - new)
-        scores = scores.masked_fill(~attention_mask, float("-inf"))
-        if new == 1:
-            dropped = ~kept[module.layer_idx].repeat_interleave(group, 1)[:, :, None]
-            scores[..., : dropped.shape[-1]].masked_fill_(dropped, float("-inf"))
-        return (scores.softmax(-1).nan_to_num() @ value).transpose(1, 2), None
-
-    AttentionInterface.register(DENSE, attention)
-    AttentionMaskInterface.register(DENSE, sdpa_mask)
-    with text_attention(tiny_family(family)[0], DENSE):
-        return answer(family, generate(family, rows), rows)
-
-
 @cache
 def compressed(family, name, rows) -> Answer:
-    """compress and plain generate; what each layer packed is written down."""
+    """Generation inside `compress`, with what each layer packed."""
     model, _ = tiny_family(family)
     policy = FullKV() if name == "fullkv" else method(name, family)[0]
     with recorded() as kept, compress(model, policy) as run:
-        out = generate(family, rows)
+        found = answer(family, rows)
     assert torch.equal(run.kept, torch.stack(kept).sum(-1))
-    return answer(family, out, rows, kept)
+    return found._replace(kept=kept)
 
 
 def assert_equal(ours: Answer, theirs: Answer) -> None:
@@ -175,7 +126,7 @@ def assert_equal(ours: Answer, theirs: Answer) -> None:
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_no_budget_is_the_plain_model(family, rows):
     ours = compressed(family, "fullkv", rows)
-    assert_equal(ours, answer(family, generate(family, rows), rows))
+    assert_equal(ours, answer(family, rows))
     real = inputs(family, rows)["attention_mask"].bool()
     assert all(torch.equal(kept, real[:, None].expand(kept.shape)) for kept in ours.kept)
 
@@ -192,7 +143,8 @@ def test_a_budget_is_its_definition_and_dense_attention_with_drops(family, name,
         torch.stack(kept).sum() / inputs(family, rows)["attention_mask"].sum() / kept[0].shape[1] / len(kept)
     )
     assert share < 0.7  # much is dropped, so that what follows says something
-    assert_equal(ours, dense(family, rows, kept))
+    with dense_oracle(tiny_family(family)[0], kept):
+        assert_equal(ours, answer(family, rows))
 
 
 @pytest.mark.parametrize("name", ["fullkv", *METHODS])
@@ -210,7 +162,7 @@ def test_a_padded_row_is_its_own_run(family, name):
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_budgets_change_the_answer(family):
-    """The matrix could pass on models that look at one token only."""
+    """Policies must differ on these models, else the comparisons above would show nothing."""
     answers = [compressed(family, name, "batch").logits for name in ("fullkv", "snapkv", "sparsemm")]
     assert (answers[0] - answers[1]).abs().max() > 1e-3
     assert (answers[1] - answers[2]).abs().max() > 1e-3

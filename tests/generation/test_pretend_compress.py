@@ -1,8 +1,6 @@
-"""compress() and all that it is made of on a pretend CUDA device (pretend_cuda.py): as on the CPU."""
+"""compress() and its parts on a pretend CUDA device (tests/pretend): the same results as on the CPU."""
 
 from __future__ import annotations
-
-import gc
 
 import pytest
 import torch
@@ -16,28 +14,16 @@ from sparsemm.generation.compress import compress
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
 from sparsemm.heads.probe import ProbeImage
-from sparsemm.heads.scoring import ScoringSettings, score_samples
+from sparsemm.heads.scoring import score_samples
+from sparsemm.heads.settings import ScoringSettings
 from sparsemm.models.head_masks import mask_heads
 
 from helpers import tiny
 from helpers.tiny_families import tiny_family
-from pretend.graph import pretend_cuda
 from pretend.models import FAMILIES, here, moved, policy, prompt, there
-
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
 
 TWO = ((60, 40), (20, 64))  # of two lengths: a padded batch
 NEW = 3
-
-
-@pytest.fixture
-def cuda():
-    with pretend_cuda() as device:
-        yield device
 
 
 def turns(model, chosen, inputs, **options):
@@ -140,8 +126,8 @@ def test_masked_heads_and_recorded_attention(cuda):
     for model, inputs in ((here(family), prompt(family)), (moved(family), there(prompt(family)))):
         with mask_heads(model, [(0, 1), (1, 5)]), compress(model, SnapKV(16, window=8)):
             answers.append(model.generate(**inputs, max_new_tokens=NEW, do_sample=False).cpu())
-        settings = ScoringSettings(READ_PROMPT, 8, 2, "all", "released")
-        hits.append(score_samples(model, tiny_family(family)[1], probe, settings, progress=False))
+        settings = ScoringSettings(READ_PROMPT, 8, 2, "all", "released", progress=False)
+        hits.append(score_samples(model, tiny_family(family)[1], probe, settings))
     assert torch.equal(*answers)
     assert hits[0].hits.tolist() == hits[1].hits.tolist()
     assert hits[0].matched.tolist() == hits[1].matched.tolist()
@@ -171,18 +157,9 @@ def test_a_prefill_makes_nothing_quadratic(cuda):
     assert all(peaks[method] < peaks["fullkv"] for method in METHODS[1:]), peaks
 
 
-@pytest.fixture
-def no_collector():
-    """Memory comes back when the last name for it goes, or not at all."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @torch.no_grad()
-def test_caches_and_graphs_go_when_they_are_let_go(cuda, no_collector):
-    """On a GPU two full caches may not fit: nothing may wait for the garbage collector."""
+def test_caches_and_graphs_are_freed_with_their_last_reference(cuda, no_collector):
+    """Two full caches may not fit on a GPU, so that memory may not wait for the garbage collector."""
     family = "llava_next-mistral"  # Qwen's model keeps a tensor of the newest prompt
     model, inputs = moved(family), there(prompt(family))
     before = torch.cuda.memory_allocated()

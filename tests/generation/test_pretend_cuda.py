@@ -1,4 +1,4 @@
-"""The library on a pretend CUDA device (pretend_cuda.py): the same tokens as on the CPU, by the rules of a GPU."""
+"""The library on a pretend CUDA device (tests/pretend): the same tokens as on the CPU, by the rules of a GPU."""
 
 from __future__ import annotations
 
@@ -10,22 +10,9 @@ from sparsemm.errors import InputError
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
 
-from pretend.graph import pretend_cuda
 from pretend.models import FAMILIES, here, moved, policy, prompt, there
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
-
 STEPS = 3
-
-
-@pytest.fixture
-def cuda():
-    with pretend_cuda() as device:
-        yield device
 
 
 def greedy(model, inputs, chosen, steps=STEPS, **options):

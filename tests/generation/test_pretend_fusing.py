@@ -1,7 +1,8 @@
-"""Which way of fusing a graph is captured in, on a pretend CUDA device (pretend_cuda.py)."""
+"""The way of fusing that a graph is captured with, on a pretend CUDA device (tests/pretend)."""
 
 from __future__ import annotations
 
+import functools
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -13,18 +14,12 @@ from sparsemm.generation.fusing import fused, fused_layers
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
 
-from pretend.graph import pretend_cuda
 from pretend.models import here, moved, policy, prompt, there
-
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
 
 FAMILY = "llava_next-mistral"
 
 
+@functools.cache
 def tokens_here() -> list[list[int]]:
     model = here(FAMILY)
     with ragged_attention_in(model), torch.no_grad():
@@ -35,7 +30,7 @@ def tokens_here() -> list[list[int]]:
 @pytest.mark.parametrize(
     ("times", "kept"), [([1.0, 2.0], fused_layers), ([2.0, 1.0], fused), ([1.0, 1.0], fused_layers)]
 )
-def test_the_fastest_way_is_kept_and_remembered(times, kept, monkeypatch):
+def test_the_fastest_way_is_kept_and_remembered(times, kept, cuda, monkeypatch):
     expected, asked = tokens_here(), []
 
     def measured(graph, undo, device):
@@ -46,16 +41,15 @@ def test_the_fastest_way_is_kept_and_remembered(times, kept, monkeypatch):
 
     monkeypatch.setattr(graphs, "_seconds", measured)
     monkeypatch.setattr(graphs, "_fastest", WeakKeyDictionary())
-    with pretend_cuda():
-        model = moved(FAMILY)
-        with ragged_attention_in(model), torch.no_grad():
-            for _ in range(2):
-                cache, token, place = prefill(model, there(prompt(FAMILY)), policy("snapkv", model), 4)
-                before = cache.ragged[0].filled().counts.tolist()
-                loop = GreedyLoop(model, cache, token, place)
-                assert loop.way is kept
-                assert len(asked) == 2  # the second time it is known
-                # Warm-ups and timed replays have left nothing behind.
-                assert cache.ragged[0].filled().counts.tolist() == before
-                assert loop.token.tolist() == token.tolist()
-                assert loop.run(2).tolist() == expected
+    model = moved(FAMILY)
+    with ragged_attention_in(model), torch.no_grad():
+        for _ in range(2):
+            cache, token, place = prefill(model, there(prompt(FAMILY)), policy("snapkv", model), 4)
+            before = cache.ragged[0].filled().counts.tolist()
+            loop = GreedyLoop(model, cache, token, place)
+            assert loop.fusion is kept
+            assert len(asked) == 2  # the second time it is known
+            # Warm-ups and timed replays have left nothing behind.
+            assert cache.ragged[0].filled().counts.tolist() == before
+            assert loop.token.tolist() == token.tolist()
+            assert loop.run(2).tolist() == expected

@@ -16,7 +16,7 @@ from sparsemm.heads.matching import match_released, token_texts
 from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.scores import HeadScores
 from sparsemm.models.loading import Loaded, build_inputs
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 from sparsemm.results.parquet import read_table, write_table
 
 from helpers.probes import NEW, make_probe
@@ -31,7 +31,7 @@ def reference(variant: str, item: ProbeImage, head: tuple[int, int]) -> np.ndarr
     """Mean attention of the matched tokens on the high-res grid, by eager output_attentions."""
     made = model(variant)
     inputs = build_inputs(processor(), [item.image], [READ_PROMPT], "cpu")
-    with switched(made, "eager"):
+    with attention_implementation(made, "eager"):
         out: Any = made.generate(
             **inputs,
             max_new_tokens=NEW,

@@ -12,13 +12,13 @@ from transformers import PreTrainedTokenizerFast
 
 from sparsemm.errors import InputError
 from sparsemm.heads.matching import (
-    MATCHINGS,
     match_exact,
     match_released,
     match_tokens,
     reading_order,
     token_spans,
 )
+from sparsemm.methods import MATCHINGS
 
 from helpers.tiny import tokenizer
 
@@ -192,7 +192,13 @@ def test_a_long_answer_is_aligned_in_one_go() -> None:
     assert match_exact(text, each_character(text), words, row_of(800)) == owners_of(words)
 
 
+@pytest.mark.parametrize("matching", MATCHINGS)
+def test_every_named_rule_matches_a_word_that_comes_once(matching: str) -> None:
+    ids = tokenizer().encode("AB")
+    assert match_tokens(matching, tokenizer(), ids, ["AB", "CD"], row_of(2)) == [0, 0]
+    assert match_tokens(matching, tokenizer(), [], ["AB"], row_of(1)) == []
+
+
 def test_an_unknown_rule_is_one_line() -> None:
     with pytest.raises(InputError, match=r"scoring\.matching: 'fuzzy' is unknown; use released or exact"):
         match_tokens("fuzzy", tokenizer(), [], [], [])
-    assert MATCHINGS == ("released", "exact")

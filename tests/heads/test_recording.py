@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from sparsemm.heads.recording import ArgmaxRecorder, RowRecorder, generate_greedily, recording
 from sparsemm.models.loading import build_inputs, shape
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 
 from helpers.tiny import image
 from helpers.tiny_families import FAMILY_NAMES, tiny_family
@@ -17,9 +21,32 @@ NEW = 5
 SIZES = [(60, 40), (100, 64)]  # prompts of two lengths: a padded batch
 
 
+class InDouble(TorchFunctionMode):
+    """Inside, casts to float32 (of norms, softmax and rotary positions) are casts to float64."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def doubled(value: Any) -> Any:
+            return torch.float64 if value is torch.float32 else value
+
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        return func(*map(doubled, args), **{name: doubled(value) for name, value in (kwargs or {}).items()})
+
+
+def eager(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
+    """What transformers generates and attends to."""
+    with attention_implementation(model, "eager"), torch.no_grad():
+        return model.generate(
+            **inputs,
+            max_new_tokens=NEW,
+            do_sample=False,
+            output_attentions=True,
+            return_dict_in_generate=True,
+        )
+
+
 @pytest.mark.parametrize("name", FAMILY_NAMES)
-def test_equals_eager_output_attentions(name: str) -> None:
-    """Peaks in a padded batch, whole rows in a batch of one."""
+def test_peaks_of_a_padded_batch_equal_eager_attention(name: str) -> None:
     model, processor = tiny_family(name)
     pictures = [image(*size, seed=index) for index, size in enumerate(SIZES)]
     inputs = build_inputs(processor, pictures, ["Read it."] * 2)
@@ -29,21 +56,9 @@ def test_equals_eager_output_attentions(name: str) -> None:
         answers = generate_greedily(model, processor.tokenizer, inputs, NEW)
     assert [len(answer) for answer in answers] == [NEW] * 2, "a random model must not stop by chance"
     peaks = recorder.positions()
-    rows = RowRecorder([(size.num_layers - 1, size.num_heads - 1)])
-    with recording(model, rows):
-        generate_greedily(
-            model, processor.tokenizer, build_inputs(processor, pictures[:1], ["Read it."]), NEW
-        )
     for row, picture in enumerate(pictures):
         alone = build_inputs(processor, [picture], ["Read it."])
-        with switched(model, "eager"), torch.no_grad():
-            out = model.generate(
-                **alone,
-                max_new_tokens=NEW,
-                do_sample=False,
-                output_attentions=True,
-                return_dict_in_generate=True,
-            )
+        out = eager(model, alone)
         length = alone["input_ids"].shape[1]
         assert out.sequences[0, length:].tolist() == answers[row]
         padding = inputs["input_ids"].shape[1] - length
@@ -51,9 +66,25 @@ def test_equals_eager_output_attentions(name: str) -> None:
             for layer in range(size.num_layers):
                 attended = out.attentions[step][layer][0, :, -1]
                 assert (peaks[row, step, layer] - padding).tolist() == attended.argmax(dim=-1).tolist()
-            if row == 0:
-                np.testing.assert_allclose(
-                    rows.rows((size.num_layers - 1, size.num_heads - 1))[step],
-                    out.attentions[step][-1][0, -1, -1],
-                    atol=1e-6,
-                )
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_rows_equal_eager_attention(name: str) -> None:
+    """In double precision throughout: peaked attention amplifies float32 rounding to 1e-6 and more."""
+    made, processor = tiny_family(name)
+    model = copy.deepcopy(made).double()
+    inputs = build_inputs(processor, [image(*SIZES[0])], ["Read it."])
+    inputs = {key: value.double() if value.is_floating_point() else value for key, value in inputs.items()}
+    size = shape(model)
+    heads = [(layer, head) for layer in range(size.num_layers) for head in range(size.num_heads)]
+    recorder = RowRecorder(heads)
+    with InDouble():
+        with recording(model, recorder):
+            (answer,) = generate_greedily(model, processor.tokenizer, inputs, NEW)
+        out = eager(model, inputs)
+    assert out.sequences[0, inputs["input_ids"].shape[1] :].tolist() == answer
+    for layer, head in heads:
+        rows = recorder.rows((layer, head))
+        assert len(rows) == NEW
+        for row, attentions in zip(rows, out.attentions):
+            np.testing.assert_allclose(row, attentions[layer][0, head, -1], rtol=0, atol=1e-12)

@@ -11,7 +11,7 @@ import pytest
 
 from sparsemm import HeadScores
 from sparsemm.errors import InputError
-from sparsemm.heads.score_files import HeadSamples
+from sparsemm.heads.samples import HeadSamples
 from sparsemm.results.parquet import read_table
 
 from helpers.head_scores import make_samples, make_scores

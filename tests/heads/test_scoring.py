@@ -5,22 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import sparsemm.heads.scoring as scoring
 from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.errors import InputError
 from sparsemm.families.llava_next import LlavaNextLayout
 from sparsemm.heads.matching import token_spans
-from sparsemm.heads.probe import ProbeImage
+from sparsemm.heads.patch_map import PatchMap, WordPatches
+from sparsemm.heads.probe import ProbeImage, probe_digest
 from sparsemm.heads.recording import ArgmaxRecorder, recording
-from sparsemm.heads.scoring import probe_digest, score_heads, score_samples
+from sparsemm.heads.scoring import score_heads, score_samples
+from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
 from sparsemm.models.loading import build_inputs
-from sparsemm.models.text import switched
+from sparsemm.models.patching import attention_implementation
 
 from helpers.probes import NEW, SIZES, answers_of, make_probe, settings_of
 from helpers.tiny import image, model, processor
@@ -57,7 +59,7 @@ def reference(
     matched = np.zeros(len(probe), dtype=np.int64)
     for n, item in enumerate(probe):
         inputs = build_inputs(processor(), [item.image], [READ_PROMPT], "cpu")
-        with switched(made, "eager"), ends_with(variant, end):
+        with attention_implementation(made, "eager"), ends_with(variant, end):
             out = made.generate(
                 **inputs,
                 max_new_tokens=NEW,
@@ -91,7 +93,7 @@ def test_equals_eager_output_attentions(variant: str, convention: str) -> None:
     hits, weights, matched = reference(variant, probe, convention)
     assert hits.sum() > 20, "the reference must see something"
     settings = settings_of(batch_size=3, convention=convention)
-    samples = score_samples(model(variant), processor(), probe, settings, progress=False)
+    samples = score_samples(model(variant), processor(), probe, settings)
     assert samples.image_ids == tuple(p.id for p in probe)
     assert samples.matched.tolist() == matched.tolist()
     assert np.array_equal(samples.hits, hits)
@@ -117,30 +119,24 @@ def test_exact_matching_equals_eager_on_pages_that_say_what_the_model_says(varia
     hits, weights, matched = reference(variant, probe, "all", box_of=box_of)
     assert hits.sum() > 20
     settings = settings_of(convention="all", matching="exact", batch_size=3)
-    samples = score_samples(model(variant), processor(), probe, settings, progress=False)
+    samples = score_samples(model(variant), processor(), probe, settings)
     assert samples.matched.tolist() == matched.tolist()
     assert np.array_equal(samples.hits, hits)
     assert np.allclose(samples.weights, weights, rtol=1e-12)
-    released = score_samples(model(variant), processor(), probe, settings_of(), progress=False)
+    released = score_samples(model(variant), processor(), probe, settings_of())
     assert samples.matched.sum() > released.matched.sum(), "repeated characters must count too"
 
 
 def test_a_word_that_no_token_covers_is_matched_but_never_hit() -> None:
-    """|I| is 0: the token counts among the matched, nobody earns."""
+    """I is empty: the token counts among the matched, no head gets a weight."""
     probe = make_probe("mha")[:1]
-    settings = settings_of(convention="all")
-    sizes: list[int] = []
-
-    def none_covered(*arguments: Any) -> Any:
-        members, _ = real(*arguments)
-        sizes.append(len(members))
-        return np.zeros_like(members), np.zeros(len(members), dtype=np.int64)
-
-    real = scoring._members
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_members", none_covered)
-        samples = score_samples(model("mha"), processor(), probe, settings, progress=False)
-    assert sizes == [3]
+    none = np.zeros(0, np.int64)
+    words = [
+        WordPatches(word, box, none, none, np.zeros((0, 4)))
+        for word, box in zip(probe[0].words, probe[0].boxes)
+    ]
+    patches = PatchMap({probe[0].id: tuple(words)})
+    samples = score_samples(model("mha"), processor(), probe, settings_of(convention="all"), patches=patches)
     assert samples.matched.sum() > 0
     assert not samples.hits.any()
     assert not samples.weights.any()
@@ -156,7 +152,7 @@ def test_nothing_at_or_after_the_end_token_counts(variant: str) -> None:
         lengths = [len(row) for row in answers_of(variant, [p.image for p in probe])]
         assert len(set(lengths)) > 1, "some rows must end before others"
         settings = settings_of(convention="all")
-        samples = score_samples(model(variant), processor(), probe, settings, progress=False)
+        samples = score_samples(model(variant), processor(), probe, settings)
     assert samples.matched.tolist() == matched.tolist()
     assert np.array_equal(samples.hits, hits)
 
@@ -229,6 +225,20 @@ def test_scores_know_their_model_and_probe(monkeypatch: pytest.MonkeyPatch) -> N
     assert metadata(probe[:2], matching="exact", batch_size=1) == found | {"matching": "exact"}
 
 
+def test_keywords_are_the_settings_and_override_them() -> None:
+    assert ScoringKeywords.__annotations__.keys() == {each.name for each in fields(ScoringSettings)}
+    probe = make_probe("mha")[:2]
+    settings = settings_of(convention="all", max_new_tokens=2, seed=3)
+    by_settings = score_heads(model("mha"), processor(), probe, settings=settings, max_new_tokens=NEW)
+    by_keywords = score_heads(
+        model("mha"), processor(), probe, convention="all", max_new_tokens=NEW, seed=3, progress=False
+    )
+    assert by_settings.metadata == by_keywords.metadata
+    assert by_settings.frame().equals(by_keywords.frame())
+    with pytest.raises(TypeError, match="max_tokens"):
+        score_heads(model("mha"), processor(), probe, max_tokens=2)  # type: ignore[call-arg]
+
+
 def test_bad_settings_and_probes_get_one_line() -> None:
     good = make_probe("mha")
 
@@ -250,7 +260,9 @@ def test_bad_settings_and_probes_get_one_line() -> None:
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    score_samples(model("mha"), processor(), make_probe("mha")[:1], settings_of(max_new_tokens=2))
+    score_samples(
+        model("mha"), processor(), make_probe("mha")[:1], settings_of(max_new_tokens=2, progress=True)
+    )
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "1/1" in shown.err

@@ -1,4 +1,4 @@
-"""Scoring that was killed or changed: finished batches are found again, by the same bytes, and only by the same run."""
+"""Scoring that was killed or changed: finished batches are used again, by the same work alone, with the same bytes."""
 
 from __future__ import annotations
 
@@ -14,71 +14,95 @@ import pytest
 import torch
 
 import sparsemm.heads.scoring as scoring
+from sparsemm.heads.patch_map import map_patches
 from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.scoring import score_heads, score_samples
 
 from helpers.probes import NEW, make_probe, settings_of
 from helpers.tiny import model, processor
 
+SETTINGS: dict[str, Any] = {
+    "max_new_tokens": NEW,
+    "batch_size": 2,
+    "convention": "all",
+    "progress": False,
+}
 
-def test_resumes_and_repeats_its_bytes(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that were scored, not read back."""
+    sizes: list[int] = []
+    real = scoring._score_batch
+    monkeypatch.setattr(scoring, "_score_batch", lambda *a: sizes.append(len(a[2])) or real(*a))
+    return sizes
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_resumes_and_repeats_its_bytes(variant: str, tmp_path: Path, ran: list[int]) -> None:
     probe = make_probe(variant)
-    settings: dict[str, Any] = {
-        "max_new_tokens": NEW,
-        "batch_size": 2,
-        "convention": "all",
-        "progress": False,
-    }
-
-    def files(folder: Path) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-    whole = score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **settings)
-    without = score_heads(model(variant), processor(), probe, **settings)
-    again = score_heads(model(variant), processor(), probe, workdir=tmp_path / "b", **settings)
+    whole = score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **SETTINGS)
+    without = score_heads(model(variant), processor(), probe, **SETTINGS)
+    again = score_heads(model(variant), processor(), probe, workdir=tmp_path / "b", **SETTINGS)
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    for name, scores in (("0", whole), ("1", without), ("2", again)):
-        scores.save(tmp_path / f"{name}.parquet", samples=tmp_path / f"{name}-samples.parquet")
-    assert len({(tmp_path / f"{n}.parquet").read_bytes() for n in "012"}) == 1
-    assert len({(tmp_path / f"{n}-samples.parquet").read_bytes() for n in "012"}) == 1
-
     kept = files(tmp_path / "a")
-    (tmp_path / "a" / "batch-00001.parquet").unlink()
-    (tmp_path / "a" / "batch-00002.parquet").write_bytes(b"torn")
-    ran: list[int] = []
-    real = scoring._score_batch
-    monkeypatch.setattr(scoring, "_score_batch", lambda *a: ran.append(len(a[2])) or real(*a))
-    score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **settings).save(
-        tmp_path / "3.parquet"
-    )
-    assert ran == [2, 1]  # the missing and the torn batch, nothing else
+    missing, torn, changed = (tmp_path / "a" / name for name in kept)
+    missing.unlink()
+    torn.write_bytes(kept[torn.name][:-20])
+    changed.write_bytes(kept[changed.name].replace(b'"matched": 1', b'"matched": 2'))
+    assert changed.read_bytes() != kept[changed.name]
+    ran.clear()
+    mended = score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **SETTINGS)
+    assert ran == [2, 2, 1]
     assert files(tmp_path / "a") == kept
-    assert (tmp_path / "3.parquet").read_bytes() == (tmp_path / "0.parquet").read_bytes()
+    ran.clear()
+    read = score_heads(model(variant), processor(), probe, workdir=tmp_path / "a", **SETTINGS)
+    assert ran == []
+    for number, scores in enumerate((whole, without, again, mended, read)):
+        scores.save(tmp_path / f"{number}.scores", samples=tmp_path / f"{number}.samples")
+    for kind in ("scores", "samples"):
+        assert len({(tmp_path / f"{number}.{kind}").read_bytes() for number in range(5)}) == 1
 
 
-def test_other_settings_probe_or_model_find_nothing_to_resume(tmp_path: Path, monkeypatch: Any) -> None:
+def test_other_settings_probe_processor_or_model_find_nothing_to_resume(
+    tmp_path: Path, ran: list[int]
+) -> None:
     probe = make_probe("mha")
-    ran: list[int] = []
-    real = scoring._score_batch
-    monkeypatch.setattr(scoring, "_score_batch", lambda *a: ran.append(1) or real(*a))
 
-    def run(made: Any = None, items: Any = None, **changes: Any) -> int:
+    def run(made: Any = None, items: Any = None, patches: Any = None, by: Any = None, **changes: Any) -> int:
         ran.clear()
-        settings = settings_of(**{"max_new_tokens": 4} | changes)
-        found = made or model("mha")
-        score_samples(found, processor(), items or probe, settings, workdir=tmp_path, progress=False)
+        settings = settings_of(**{"max_new_tokens": 4, "workdir": tmp_path} | changes)
+        score_samples(made or model("mha"), by or processor(), items or probe, settings, patches=patches)
         return len(ran)
 
     assert (run(), run()) == (1, 0)
     assert (run(max_new_tokens=5), run(max_new_tokens=5)) == (1, 0)
     assert run(max_new_tokens=5, convention="all") == 1
-    assert (run(max_new_tokens=5, matching="exact"), run(max_new_tokens=5)) == (1, 1)
+    assert (run(max_new_tokens=5, matching="exact"), run(max_new_tokens=5)) == (1, 0)
     moved = [ProbeImage(p.id, p.image, p.words, [(0.0, 0.0, 9.0, 9.0)] * 3) for p in probe]
     assert (run(items=moved), run(items=moved)) == (1, 0)
+    patches = map_patches(processor(), probe)
+    assert (run(patches=patches), run(patches=patches)) == (1, 0)
     other = copy.deepcopy(model("mha"))
     with torch.no_grad():
         next(iter(other.parameters())).add_(0.5)
     assert (run(made=other), run(made=other)) == (1, 0)
+    darker = copy.deepcopy(processor())
+    darker.image_processor.image_mean = [0.9, 0.9, 0.9]
+    assert (run(by=darker), run(by=darker)) == (1, 0)
+
+
+def test_a_probe_set_that_grows_keeps_its_finished_batches(tmp_path: Path, ran: list[int]) -> None:
+    probe = make_probe("mha")
+    settings = settings_of(batch_size=2, workdir=tmp_path)
+    score_samples(model("mha"), processor(), probe[:4], settings)
+    ran.clear()
+    grown = score_samples(model("mha"), processor(), probe, settings)
+    assert ran == [1]
+    assert len(grown.image_ids) == 5
 
 
 KILLED = """
@@ -99,25 +123,18 @@ scoring.score_heads(t.model("gqa"), t.processor(), t.make_probe("gqa"), max_new_
 """
 
 
-def test_killed_in_the_middle_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_in_the_middle_gives_the_same_bytes(tmp_path: Path, ran: list[int]) -> None:
     tests = Path(__file__).parent
     paths = [str(folder) for folder in (tests, tests.parent, tests.parents[1] / "src")]
     script = KILLED.format(paths=paths, workdir=str(tmp_path / "work"))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert [p.name for p in sorted((tmp_path / "work").iterdir())] == [
-        "batch-00000.parquet",
-        "batch-00001.parquet",
-    ]
-    settings: dict[str, Any] = {
-        "max_new_tokens": NEW,
-        "batch_size": 2,
-        "convention": "all",
-        "progress": False,
-    }
+    assert len(files(tmp_path / "work")) == 2
+    ran.clear()
     for name, work in (("resumed", tmp_path / "work"), ("whole", None)):
-        scores = score_heads(model("gqa"), processor(), make_probe("gqa"), workdir=work, **settings)
+        scores = score_heads(model("gqa"), processor(), make_probe("gqa"), workdir=work, **SETTINGS)
         scores.save(tmp_path / f"{name}.parquet", samples=tmp_path / f"{name}-samples.parquet")
+    assert ran == [1, 2, 2, 1]  # the batch that was left, then the whole run
     for suffix in (".parquet", "-samples.parquet"):
         assert (tmp_path / f"resumed{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()

@@ -1,1 +1,1 @@
-"""What tests share: tiny models, oracles, made-up results."""
+"""What tests share: tiny models, reference implementations, made-up results, guards."""

@@ -1,4 +1,4 @@
-"""Running the command line inside the tests: what it prints, as text or object, or the one line of its refusal."""
+"""The command line run inside the test process: its output as text or JSON, or its one-line error."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from sparsemm.cli import main
 
+from helpers.published import PUBLISHED as PUBLISHED
+
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "data" / "models" / "tiny-llava-next-vicuna"
-PUBLISHED = ROOT.parent / "shared" / "reference" / "head_scores" / "llava-next-vicuna-7b.json"
 SHORT = ["--window", "8", "--max-new-tokens", "6"]
 
 
@@ -29,7 +30,7 @@ def objects(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line of a command that must fail."""
+    """The one line on stderr of a command that must fail."""
     assert main([str(word) for word in words]) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -140,6 +140,7 @@ def _predictions(
             rows.append(
                 {
                     "sample_id": f"{index:05d}",
+                    "image_id": f"{index:05d}",
                     "policy": policy,
                     "budget": budget,
                     "prediction": "AB 12",

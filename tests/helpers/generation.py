@@ -1,18 +1,20 @@
-"""Plain `generate` of transformers, as the tests compare with it."""
+"""Plain greedy `generate` of transformers, which compressed generation is compared with."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+NEW = 18
 
-def generate(model, inputs, new, **options):
+
+def generate(
+    model: Any, inputs: dict[str, torch.Tensor], new: int = NEW, **options: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens [B, new] and logits [new, B, V]; `options` go to `generate` and override what is set here."""
+    settings: dict[str, Any] = {"max_new_tokens": new, "do_sample": False}
+    settings |= {"return_dict_in_generate": True, "output_logits": True}
     with torch.no_grad():
-        out = model.generate(
-            **inputs,
-            max_new_tokens=new,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            **options,
-        )
+        out = model.generate(**inputs, **(settings | options))
     return out.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(out.logits)

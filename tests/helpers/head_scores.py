@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sparsemm import HeadScores
-from sparsemm.heads.score_files import HeadSamples
+from sparsemm.heads.samples import HeadSamples
 
 
 def make_samples(images: int = 12, layers: int = 3, heads: int = 4, seed: int = 0) -> HeadSamples:

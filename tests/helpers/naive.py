@@ -1,4 +1,4 @@
-"""The compression methods as PAPER.md defines them, in plain loops over numbers; nothing of the package but its data.
+"""The compression methods as the paper defines them, in plain loops over numbers, without any code of the package.
 
 A prompt is [Hkv][P] pooled values (P positions before the window, pads cut off); attention rows are [Hq][w][T].
 """
@@ -43,7 +43,7 @@ def pyramidkv(pooled: Pooled, budget: int, window: int, layer: int, layers: int,
     past, base = len(pooled[0]), budget - window
     if past < base:
         return [past] * len(pooled)
-    if layers == 1:  # PAPER.md divides by L - 1: one layer gets the mean, which is the budget
+    if layers == 1:  # the paper divides by L - 1: one layer gets the mean, which is the budget
         return [base] * len(pooled)
     least = base // beta
     most = base * 2 - least

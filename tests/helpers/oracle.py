@@ -1,6 +1,6 @@
-"""Dense attention in which, after the prefill, dropped prompt positions are at -inf: what decode must equal.
+"""What a compressed cache must equal: dense attention in which decode steps see dropped prompt positions at -inf.
 
-And what else tests of compress need: generation with logits, what was kept, everything that must be undone.
+Also for tests of compress: what was kept, and everything on a model that must be restored.
 """
 
 from __future__ import annotations
@@ -14,49 +14,36 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm.cache.ragged import RaggedLayer
-from sparsemm.generation.choosing import chooser
 from sparsemm.generation.prefill import capture_prefill
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import shape
-from sparsemm.models.text import switched, text_layers
+from sparsemm.models.patching import attention_implementation
+from sparsemm.models.text import text_layers
 
 from helpers import tiny
 
-NEW = 18
-
-
-def generate(model, inputs, **options):
-    """Greedy tokens [B, new] and logits [new, B, V]."""
-    settings = {
-        "max_new_tokens": NEW,
-        "do_sample": False,
-        "return_dict_in_generate": True,
-        "output_logits": True,
-    }
-    out = model.generate(**inputs, **(settings | options))
-    return out.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(out.logits)
-
 
 def kept_masks(model, inputs, policy):
-    """What the policy keeps, bool [L, B, Hkv, T]."""
+    """Positions that the policy keeps, bool [L, B, Hkv, T]."""
     kept = []
     layers = shape(model).num_layers
 
     def keep(seen):
-        choose = chooser(policy, seen.index, layers)
-        kept.append(choose(seen.query, seen.key, seen.valid, seen.scaling))
+        select_tokens = token_selector(policy, seen.index, layers)
+        kept.append(select_tokens(seen.query, seen.key, seen.valid, seen.scaling))
 
     capture_prefill(model, inputs, keep)
     return torch.stack(kept)
 
 
 def used(variant):
-    """A model that has run before: the first run leaves hooks of transformers' own."""
+    """A model that has run before: transformers adds hooks of its own in the first run."""
     tiny.model(variant).generate(**tiny.inputs(), max_new_tokens=1)
     return tiny.model(variant)
 
 
 def state(model) -> tuple:
-    """Everything compress could leave behind: configs, instance variables (by identity), hooks."""
+    """Everything that compress could leave on a model: configs, instance variables (by identity), hooks."""
     configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     configs |= {id(c): c for c in (getattr(model.config, key) for key in model.config.sub_configs)}
     return (
@@ -74,7 +61,7 @@ def state(model) -> tuple:
 
 @contextmanager
 def recorded():
-    """What the layers of caches keep at prefill, in order: bool [B, Hkv, T] each."""
+    """List of what the cache's layers keep at prefill, in order: bool [B, Hkv, T] each."""
     kept = []
     pack = RaggedLayer.pack
 
@@ -89,7 +76,12 @@ def recorded():
 
 @contextmanager
 def dense_oracle(model, kept):
-    """Plain generation that, after the prefill, sees dropped prompt positions at -inf (eager attention)."""
+    """Generation inside uses dense attention; decode steps see the prompt positions outside `kept` at -inf.
+
+    Args:
+        model: The model whose text attention is replaced.
+        kept: Positions kept, bool [B, Hkv, T] by layer (a list, or one tensor [L, B, Hkv, T]).
+    """
 
     def attention(module, query, key, value, attention_mask, scaling=None, **_):
         group = query.shape[1] // key.shape[1]
@@ -106,5 +98,5 @@ def dense_oracle(model, kept):
 
     AttentionInterface.register("dense_oracle", attention)
     AttentionMaskInterface.register("dense_oracle", sdpa_mask)
-    with switched(model, "dense_oracle"):
+    with attention_implementation(model, "dense_oracle"):
         yield

@@ -8,7 +8,7 @@ from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.heads.matching import token_texts
 from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.recording import generate_greedily
-from sparsemm.heads.scoring import ScoringSettings
+from sparsemm.heads.settings import ScoringSettings
 from sparsemm.models.loading import build_inputs
 
 from helpers.tiny import image, model, processor
@@ -18,13 +18,14 @@ NEW = 12
 
 
 def settings_of(**changes: Any) -> ScoringSettings:
-    """The settings of most tests, changed."""
+    """The settings of most scoring tests, with changes."""
     usual: dict[str, Any] = {
         "prompt": READ_PROMPT,
         "max_new_tokens": NEW,
         "batch_size": 8,
         "convention": "released",
         "matching": "released",
+        "progress": False,
     }
     return ScoringSettings(**usual | changes)
 
@@ -35,7 +36,7 @@ def answers_of(variant: str, images: list[Any], new: int = NEW) -> list[list[int
 
 
 def make_probe(variant: str) -> list[ProbeImage]:
-    """Images whose words hold just what this random model says, a character of its answer in one word each."""
+    """Probe images whose words hold the characters that this random model generates for them."""
     probe = []
     for index, (width, height) in enumerate(SIZES):
         picture = image(width, height, seed=index)

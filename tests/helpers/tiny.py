@@ -2,8 +2,8 @@
 
 Both variants are real `LlavaNextForConditionalGeneration` with a CLIP vision tower: "mha" has Llama text
 with 6 heads, "gqa" has Mistral text with 6 query heads and 2 KV heads. The processor is a real
-`LlavaNextProcessor` around a character-level tokenizer. Everything is cached: ask again and the same objects
-come back, so put back what you change.
+`LlavaNextProcessor` around a character-level tokenizer. Everything is cached and shared
+between tests: restore what you change.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def config(variant: str = "mha") -> LlavaNextConfig:
 
 @cache
 def model(variant: str = "mha") -> LlavaNextForConditionalGeneration:
-    """A random model (seeded), eval mode, float32; queries and keys are scaled up: attention is peaked."""
+    """A random model (seeded), eval mode, float32; queries and keys are scaled up so that attention is peaked."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         made = LlavaNextForConditionalGeneration(config(variant)).eval()

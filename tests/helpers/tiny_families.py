@@ -1,7 +1,7 @@
 """One tiny random model and processor of every supported family, built in memory from configs (no download, no files).
 
-Each is the true transformers class with its true processor around a character-level tokenizer. Everything is cached:
-ask again and the same objects come back, so put back what you change.
+Each is the transformers class itself with its own processor around a character-level tokenizer. Everything is cached
+and shared between tests: restore what you change.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+from helpers.interpreter import needs_triton
+
+needs_triton()
 
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb  # noqa: E402
 
@@ -48,7 +48,7 @@ def test_projections(width, heads, kv_heads, head_dim, bias, tiling, dtype):
     query, key, value = (each(normed).view(1, -1, 1, head_dim) for each in linears)
     query, key = apply_rotary_pos_emb(query, key, cos[None, None], sin[None, None])
     pairs = tuple((each.weight, each.bias) for each in linears)
-    found = project(hidden, norm.weight, norm.variance_epsilon, pairs, cos, sin, tiling)
+    found = project(hidden, norm.weight, norm.variance_epsilon, pairs, (cos, sin), tiling)
     for ours, expected in zip(found, (query, key, value), strict=True):
         torch.testing.assert_close(ours, expected, **CLOSE[dtype])
 

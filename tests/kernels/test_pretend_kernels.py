@@ -7,20 +7,6 @@ import torch
 
 from sparsemm.cache.stores.triton_store import TritonStore
 
-from pretend.graph import pretend_cuda
-
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
-
-
-@pytest.fixture
-def cuda():
-    with pretend_cuda() as device:
-        yield device
-
 
 @pytest.mark.parametrize("width", [48, 128])
 def test_fused_kernels_round_where_the_plain_operations_do(width, cuda):

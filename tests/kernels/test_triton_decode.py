@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+from helpers.interpreter import needs_triton
+
+needs_triton()
 
 from sparsemm.kernels import triton_decode  # noqa: E402
-from sparsemm.kernels.triton_decode import chunk_tokens, decode, work_list  # noqa: E402
+from sparsemm.kernels.triton_decode import Sequences, chunk_tokens, decode, work_list  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -59,7 +59,8 @@ def test_every_head_attends_to_its_own_tokens(rows, heads, group, width, dtype, 
 
     def step(new):
         query = torch.randn(rows, heads * group, width, generator=generator).to(dtype)
-        ours = decode(query.to(DEVICE), keys, values, starts.to(DEVICE), counts, used, work, 0.3, new)
+        stored = Sequences(keys, values, starts.to(DEVICE), counts, used, work)
+        ours = decode(query.to(DEVICE), stored, 0.3, new)
         torch.testing.assert_close(
             ours.cpu().double(), plain(query, held, heads, 0.3), atol=TOLERANCE[dtype], rtol=0
         )

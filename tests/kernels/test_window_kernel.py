@@ -1,13 +1,13 @@
-"""The window's mean attention in Triton against the torch one."""
+"""Mean attention of the window: the Triton kernel against torch."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if not (torch.cuda.is_available() or triton.knobs.runtime.interpret):
-    pytest.skip("triton was imported before TRITON_INTERPRET=1 was set", allow_module_level=True)
+from helpers.interpreter import needs_triton
+
+needs_triton()
 
 from sparsemm import pooled_attention  # noqa: E402
 from sparsemm.kernels import triton_window  # noqa: E402

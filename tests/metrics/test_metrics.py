@@ -1,4 +1,4 @@
-"""Golden cases of the benchmarks' metrics, and the edit distance against the textbook table."""
+"""Golden cases of the benchmarks' metrics, and ANLS against the textbook table of the edit distance."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsemm import metrics
 from sparsemm.errors import InputError
 from sparsemm.metrics import (
     anls,
+    captions,
     cider,
     contains_accuracy,
     eval_ai,
-    levenshtein,
     relaxed_accuracy,
     vqa_accuracy,
     vqav2_accuracy,
@@ -32,9 +31,26 @@ def table_distance(a: str, b: str) -> int:
     return row[-1]
 
 
+def table_anls(a: str, b: str) -> float:
+    distance = table_distance(" ".join(a.split()), " ".join(b.split()))
+    similarity = 1.0 - (distance / max(len(a), len(b)) if a or b else 0.0)
+    return similarity if similarity >= 0.5 else 0.0
+
+
 @given(st.text(alphabet="abcé ", max_size=80), st.text(alphabet="abcé ", max_size=80))
-def test_edit_distance(a: str, b: str) -> None:
-    assert levenshtein(a, b) == table_distance(a, b)
+def test_anls_is_one_minus_the_normalised_edit_distance(a: str, b: str) -> None:
+    assert anls(a, [b]) == table_anls(a, b)
+
+
+@given(st.text(alphabet="abcé ", max_size=80), st.data())
+def test_anls_of_a_text_with_a_few_edits(text: str, data: st.DataObject) -> None:
+    changed = list(text)
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(changed)))
+        changed[place : place + data.draw(st.integers(0, 1))] = data.draw(
+            st.text(alphabet="abcé", max_size=1)
+        )
+    assert anls(text, ["".join(changed)]) == table_anls(text, "".join(changed))
 
 
 @pytest.mark.parametrize(
@@ -168,11 +184,11 @@ def test_cider_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(metrics.importlib, "import_module", missing)
+    monkeypatch.setattr(captions.importlib, "import_module", missing)
     with pytest.raises(InputError, match="pycocoevalcap is missing"):
         cider(["a"], [["a"]])
-    monkeypatch.setattr(metrics.importlib, "import_module", lambda name: object())
-    monkeypatch.setattr(metrics.shutil, "which", lambda name: None)
+    monkeypatch.setattr(captions.importlib, "import_module", lambda name: object())
+    monkeypatch.setattr(captions.shutil, "which", lambda name: None)
     with pytest.raises(InputError, match="Java is missing"):
         cider(["a"], [["a"]])
     with pytest.raises(InputError, match="1 captions for 2"):

@@ -10,10 +10,11 @@ from sparsemm.cache.attention import NAME
 from sparsemm.errors import InputError
 from sparsemm.generation.compress import compress
 from sparsemm.models.head_masks import mask_heads, mask_rows
-from sparsemm.models.text import switched, text_layers
+from sparsemm.models.patching import attention_implementation
+from sparsemm.models.text import text_layers
 
 from helpers import tiny
-from helpers.oracle import generate
+from helpers.generation import generate
 
 WINDOW = 8
 
@@ -33,7 +34,7 @@ def test_masked_heads_are_zeroed_o_proj_inputs(variant, implementation):
 
         return zero
 
-    with switched(model, implementation):
+    with attention_implementation(model, implementation):
         plain, _ = generate(model, inputs)
         hooks = [
             layer.self_attn.o_proj.register_forward_pre_hook(reference(index))

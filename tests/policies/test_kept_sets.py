@@ -1,4 +1,4 @@
-"""The set of tokens every method keeps, from queries and keys to positions, against PAPER.md in plain loops."""
+"""The set of tokens every method keeps, from queries and keys to positions, against the paper in plain loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsemm import HeadScores, make_policy, pooled_attention, select
+from sparsemm import (
+    AdaKV,
+    FullKV,
+    HeadScores,
+    LocalWindow,
+    PyramidKV,
+    RandomHeads,
+    SnapKV,
+    SparseMM,
+    make_policy,
+    pooled_attention,
+    select,
+)
+from sparsemm.budget.allocation import random_scores
+from sparsemm.policies import POLICY_NAMES
 
 from helpers import naive
 
@@ -55,7 +69,7 @@ def naive_kept(method, scores, pooled, budget, window, layer, layers, tokens):
 
 
 def check(method, prompts, budget, window, layers, scores):
-    """Left-padded batch of prompts, each (query [Hq, T, D], key [Hkv, T, D]): every row is its own definition."""
+    """Every row of a left-padded batch keeps what the definition says; a prompt is query and key [heads, T, D]."""
     policy = make_policy(method, budget=budget, window=window, scores=HeadScores(values=scores), seed=7)
     longest = max(query.shape[1] for query, _ in prompts)
     query, key = (
@@ -156,3 +170,45 @@ def test_extreme_scores(kind, heads, kv_heads):
 def test_any_prompt(method, lengths, window, beyond, shape, layers, seed):
     prompts = [prompt(tokens, *shape, seed=seed) for tokens in lengths]
     check(method, prompts, window + beyond, window, layers, scores_of(layers, shape[0]))
+
+
+# Each policy made with nothing but what it needs, and its definition with the paper's settings.
+DEFAULTS = {
+    "fullkv": (lambda scores: FullKV(), lambda pooled, scores, layer: [len(pooled[0])] * len(pooled)),
+    "snapkv": (
+        lambda scores: SnapKV(48),
+        lambda pooled, scores, layer: naive.snapkv(pooled, 48, 32, layer, 2),
+    ),
+    "pyramidkv": (
+        lambda scores: PyramidKV(54),
+        lambda pooled, scores, layer: naive.pyramidkv(pooled, 54, 32, layer, 2, beta=20),
+    ),
+    "adakv": (
+        lambda scores: AdaKV(48),
+        lambda pooled, scores, layer: naive.adakv(pooled, 48, 32, layer, 2, floor=0.2),
+    ),
+    "sparsemm": (
+        lambda scores: SparseMM(scores, 64),
+        lambda pooled, scores, layer: naive.allocated(scores, pooled, 64, 32, layer, rho=0.1),
+    ),
+    "random_heads": (
+        lambda scores: RandomHeads(48, 7),
+        lambda pooled, scores, layer: naive.allocated(random_scores(2, 2, 7), pooled, 48, 32, layer, rho=0.1),
+    ),
+    "local_window": (lambda scores: LocalWindow(32), lambda pooled, scores, layer: [0] * len(pooled)),
+}
+
+
+@pytest.mark.parametrize("name", POLICY_NAMES)
+def test_a_policy_without_settings_keeps_what_the_paper_would(name):
+    """Window 32, kernel 5 and each method's own settings, from queries and keys to kept positions."""
+    make, counts = DEFAULTS[name]
+    scores, tokens = scores_of(2, 4), 80
+    policy = make(scores)
+    query, key = prompt(tokens, 4, 2)
+    values = naive.pooled(attention_rows(query, key, 32), 2, 32, kernel=5)
+    pooled = pooled_attention(query[None], key[None], window=policy.window, kernel=policy.kernel)
+    for layer in range(2):
+        keep = policy.keep(pooled, layer=layer, num_layers=2)
+        got = select(pooled, keep, window=policy.window, tokens=tokens)[0]
+        assert got.tolist() == naive.kept(values, counts(values, scores.tolist(), layer), tokens)

@@ -22,7 +22,6 @@ from sparsemm.policies import (
     Policy,
     PyramidKV,
     RandomHeads,
-    SnapKV,
     SparseMM,
     make_policy,
 )
@@ -179,17 +178,6 @@ def test_policies_are_frozen_and_fit_the_protocol(name: str) -> None:
     assert policy.budget == (None if name == "fullkv" else 20)
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.kernel = 7  # type: ignore[misc]
-
-
-def test_constructors_of_the_public_interface() -> None:
-    assert (FullKV().window, FullKV().kernel) == (32, 5)
-    assert SnapKV(256) == SnapKV(budget=256, window=32, kernel=5)
-    assert PyramidKV(256).beta == 20
-    assert AdaKV(256).floor == 0.2
-    assert RandomHeads(256, 3) == RandomHeads(budget=256, seed=3)
-    policy = SparseMM(SCORES, 256)
-    assert (policy.rho, policy.waterfill, policy.window, policy.kernel) == (0.1, False, 32, 5)
-    assert LocalWindow(64).window == 64
 
 
 def test_labels() -> None:

@@ -1,1 +1,1 @@
-"""A pretend CUDA device for tests on a CPU."""
+"""A pretend CUDA device: CPU tensors that follow the rules of a GPU, for tests on machines without one."""

@@ -1,4 +1,4 @@
-"""What a program asks of torch by name, turned towards the pretend device before torch looks for a driver."""
+"""Calls of torch's Python functions, redirected to the pretend device before torch looks for a driver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOST_MADE = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_ten
 
 
 class Calls(TorchFunctionMode):
-    """The device "cuda" becomes "meta" in every call, before torch looks for a driver."""
+    """Replace the device "cuda" by "meta" in every call."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -48,7 +48,7 @@ def _place(value: Any) -> Any:
 
 
 def _index(tensor: torch.Tensor, index: Any) -> Any:
-    """Lists in an index as a tensor on the device: torch would make it on meta."""
+    """Turn lists in an index into tensors on the device; torch would make them on meta, without values."""
     if isinstance(index, tuple):
         return tuple(_index(tensor, part) for part in index)
     listed = isinstance(index, list) and isinstance(tensor, CudaTensor)
@@ -60,7 +60,7 @@ def _masked(args: Any, kwargs: Any) -> bool:
 
 
 def _fused_attention(args: Any, kwargs: Any) -> Any:
-    """As one kernel, which CUDA has for 16 bits, but not for a mask with groups: that forms T x T there as well."""
+    """Attention as one kernel, as CUDA has for 16 bits; a mask with GQA groups forms T x T there."""
     flat, _ = tree_flatten((args, kwargs))
     if any(isinstance(value, torch.Tensor) and not isinstance(value, CudaTensor) for value in flat):
         raise RuntimeError("Expected all tensors to be on the same device (attention)")
@@ -76,7 +76,7 @@ def _fused_attention(args: Any, kwargs: Any) -> Any:
 
 
 def _from_host(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """torch.tensor and its kin: made on the CPU, then copied."""
+    """Tensors made from host data (torch.tensor, torch.as_tensor, ...): made on the CPU, then copied."""
     target = _place(kwargs.pop("device", None))
     if function is torch.Tensor.new_tensor:
         like, *args = args

@@ -1,11 +1,11 @@
-"""A pretend CUDA device on a CPU-only torch: tensors that say they are on cuda:0 and keep to the rules of that device.
+"""A pretend CUDA device on a CPU-only torch: tensors that report cuda:0 and follow the rules of that device.
 
-`CudaTensor` wraps a CPU tensor. To torch's C++ it is on "meta", which needs no driver; to Python it is on cuda:0.
-Modes turn "cuda" into "meta" where a program asks for a device, and run every operation on the wrapped tensors, but
-not before they have checked what a GPU would: one device, no questions of the host while a graph is captured.
-`torch.empty` holds NaN, memory is counted, and the stand-ins for torch.cuda are in pretend_graph.py.
+`CudaTensor` wraps a CPU tensor. For torch's C++ it is on "meta", which needs no driver; for Python it is on cuda:0.
+Modes replace "cuda" by "meta" where a program names a device, and run every operation on the wrapped tensors after
+checking what a GPU requires: one device, and no synchronisation with the host while a graph is captured.
+`torch.empty` holds NaN, memory is counted, and the replacements of torch.cuda are in pretend/graph.py.
 
-It says nothing about speed, about streams (all is in order here), or about what a kernel does inside itself.
+It does not show speed, concurrency of streams (all work is in order here) or races inside a kernel's program.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 CPU, META, CUDA = torch.device("cpu"), torch.device("meta"), torch.device("cuda:0")
-# What makes the host wait for a value on a GPU, whatever its arguments are.
+# Operations that make the host wait for the GPU, whatever their arguments are.
 _ASKS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
 _ASKS |= {"equal", "bincount", "argwhere"}
 _PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "dot"}  # CUDA has none for integers
@@ -28,7 +28,7 @@ _INDEXED = {"index", "index_put", "index_put_", "_unsafe_index", "_index_put_imp
 
 @dataclass
 class Device:
-    """What the device has counted. `capture` is the graph that is being captured."""
+    """The device's counters. `capture` is the graph that is being captured."""
 
     allocated: int = 0
     peak: int = 0
@@ -44,7 +44,7 @@ class Device:
         self.syncs.clear()
 
     def host(self, what: str) -> None:
-        """The host waits for the device, or hands it pageable memory: not while a graph is captured."""
+        """Note that the host waits for the device or copies pageable memory; an error while a graph is captured."""
         if self.capture is not None:
             raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({what})")
         self.syncs.append(what)
@@ -54,7 +54,7 @@ device = Device()
 
 
 class Block:
-    """One allocation: alive as long as a CudaTensor over it is."""
+    """One allocation. It is freed with the last CudaTensor that uses it."""
 
     def __init__(self, inner: torch.Tensor) -> None:
         self.bytes = torch.empty(0, dtype=torch.uint8).set_(inner.untyped_storage())
@@ -81,7 +81,7 @@ def block_of(inner: torch.Tensor) -> Block | None:
 
 
 class CudaTensor(torch.Tensor):
-    """A CPU tensor, `inner`, that says it is on cuda:0."""
+    """A CPU tensor, `inner`, that reports cuda:0 as its device."""
 
     inner: torch.Tensor
     block: Block | None
@@ -145,7 +145,7 @@ class CudaTensor(torch.Tensor):
 
 
 def to_cuda(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the pretend device; what is there already comes back as it is."""
+    """A copy on the pretend device; a tensor that is there already is returned as it is."""
     if isinstance(tensor, CudaTensor):
         return tensor
     device.host("copy from the host")
@@ -163,7 +163,7 @@ def written(function: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
 
 
 def check(function: Any, args: Any, kwargs: Any, name: str, ours: list[CudaTensor], plain: list[Any]) -> None:
-    """Raise what CUDA would raise, and note when the host has to wait."""
+    """Raise what CUDA would raise, and count what makes the host wait."""
     if name == "copy_":
         if plain:
             device.host("copy between host and device")
@@ -190,7 +190,7 @@ def check(function: Any, args: Any, kwargs: Any, name: str, ours: list[CudaTenso
 
 
 def run(function: Any, args: Any, kwargs: Any) -> Any:
-    """One operation: on the wrapped tensors when any is ours or the result is to be."""
+    """One operation, on the wrapped tensors where an argument or the result is on the pretend device."""
     flat, spec = tree_flatten((args, dict(kwargs)))
     ours = [value for value in flat if isinstance(value, CudaTensor)]
     target = kwargs.get("device")
@@ -199,7 +199,7 @@ def run(function: Any, args: Any, kwargs: Any) -> Any:
     name = function._schema.name.removeprefix("aten::")
     plain = [value for value in flat if isinstance(value, torch.Tensor) and not isinstance(value, CudaTensor)]
     if any(value.is_meta for value in plain):
-        raise AssertionError(f"{function}: torch made a tensor on meta behind our back; its values are lost")
+        raise AssertionError(f"{function}: torch itself made a tensor on meta, so its values are lost")
     if name in ("_to_copy", "_pin_memory"):
         if plain or target == CPU:
             device.host("copy between host and device")
@@ -238,7 +238,7 @@ def run(function: Any, args: Any, kwargs: Any) -> Any:
 
 
 class Operations(TorchDispatchMode):
-    """Every operation goes through `run`: makers of tensors and copies from the host among them."""
+    """Send every operation through `run`, also those that make tensors or copy from the host."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(function, args, kwargs or {})

@@ -1,8 +1,8 @@
 """torch.cuda for the pretend device: graphs, streams, events and memory counters.
 
-A captured operation is run to learn its output's shape, and undone when the capture closes: every allocation gets its
-bytes back and what was made inside is filled with NaN, so that nothing can live on what a real capture never does. A
-replay runs the recorded operations alone and writes into the same memory.
+A captured operation runs once, for the shape of its output, and is undone when the capture ends: every allocation gets
+its bytes back and tensors made inside are filled with NaN, because a real capture computes nothing. A replay runs the
+recorded operations and writes into the same memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pretend.calls import Calls
 from pretend.cuda import Block, Operations, device
 from pretend.triton import KERNELS, Launcher
 
-FREE = 1 << 26  # bytes that mem_get_info says are free
+FREE = 1 << 26  # bytes that mem_get_info reports as free
 
 
 class Graph:
@@ -140,7 +140,7 @@ class Event:
 
 
 class Generator(torch.Generator):
-    """A CPU generator that knows which device it was made for."""
+    """A CPU generator that remembers the device it was made for."""
 
     pretend = False
 
@@ -155,7 +155,7 @@ def _host(what: str) -> Callable[..., None]:
 
 
 def stand_ins() -> dict[str, Any]:
-    """What torch.cuda gets while the pretend device is there."""
+    """Replacements of torch.cuda's attributes while the pretend device is in use."""
     stream = Stream()
     return {
         "is_available": lambda: True,
@@ -197,7 +197,7 @@ def stand_ins() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def pretend_cuda() -> Iterator[Any]:
-    """Inside there is a CUDA device; gives its counters."""
+    """Use the pretend CUDA device inside; yields its counters (pretend.cuda.Device)."""
     import importlib
 
     from sparsemm.kernels.triton_gemv import Tiling

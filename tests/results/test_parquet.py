@@ -24,6 +24,12 @@ SAMPLES: dict[str, Any] = {
     "double": [0.2, 0.1, 0.3],
     "binary": [b"2", b"1", b"3"],
 }
+LISTS: dict[str, Any] = {  # by the type of their items
+    "string": [["x", "y"]] * 3,
+    "int64": [[1, 2], np.arange(3), []],
+    "double": [(0.0, 1.0, 2.0, 3.0), np.zeros(4), []],
+    "list<item: double>": [[(0.0, 1.0, 2.0, 3.0)], np.zeros((2, 4)), []],
+}
 
 
 def made_up(kind: str) -> pd.DataFrame:
@@ -31,8 +37,7 @@ def made_up(kind: str) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for field in SCHEMAS[kind]:
         if pa.types.is_list(field.type):
-            flat = pa.types.is_string(field.type.value_type)
-            columns[field.name] = [["x", "y"]] * 3 if flat else [[(0.0, 1.0, 2.0, 3.0)], np.zeros((2, 4)), []]
+            columns[field.name] = LISTS[str(field.type.value_type)]
         else:
             columns[field.name] = SAMPLES[str(field.type)]
     return pd.DataFrame(columns)

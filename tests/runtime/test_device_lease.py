@@ -43,7 +43,7 @@ def test_each_lease_takes_another_device_and_release_frees_it(tmp_path: Path) ->
 
 def test_kernel_frees_the_lock_of_a_killed_process(tmp_path: Path) -> None:
     code = (
-        "import sys; from sparsemm.gpu import lease_device\n"
+        "import sys; from sparsemm.runtime.device_lease import lease_device\n"
         f"lease = lease_device('cuda', devices=['GPU-a'], environ={{}}, lock_dir={str(tmp_path)!r})\n"
         "print(lease.uuid, flush=True); sys.stdin.read()"
     )

@@ -9,10 +9,10 @@ import pytest
 
 _CODE = """
 import re, torch
-from sparsemm.runtime.malloc import keep_freed_memory
+from sparsemm.runtime.malloc import disable_malloc_trim
 resident = lambda: int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read()).group(1)) << 10
 torch.ones(1)
-kept, before = keep_freed_memory(), resident()
+kept, before = disable_malloc_trim(), resident()
 torch.ones(64 << 20, dtype=torch.uint8)
 print(int(kept), resident() - before)
 """

@@ -1,25 +1,19 @@
-"""The tables that the kernels beside ours are given: stand-ins of their signatures compute attention from them."""
+"""Tables given to kernels of other projects: stand-ins with the same signatures compute attention from them."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from gpu_kernels import kernel_rows
 
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
+from sparsemm.cache.ragged import RaggedCache
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from helpers.interpreter import needs_triton
 
-from gpu_kernels import kernel_rows  # noqa: E402
-
-from sparsemm.cache.ragged import RaggedCache  # noqa: E402
+needs_triton(without_gpu=True)
 
 WIDTH, HEADS = 16, 2
 
@@ -98,7 +92,7 @@ def test_every_kernel_is_given_what_the_cache_holds(group, equal, version, monke
     kept[0, 1, 2:6] = equal
     for layer in cache.ragged:
         layer.pack(key, value, kept)
-        layer.filled().keys[9:12] = float("nan")  # what nobody wrote must not be read
+        layer.filled().keys[9:12] = float("nan")  # not written by the cache: must not be read
     text = SimpleNamespace(num_attention_heads=HEADS * group)
     model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text))
     names = ("ours", "sdpa", "varlen", "flash_attn", "flashinfer")

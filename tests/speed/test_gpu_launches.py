@@ -1,27 +1,22 @@
-"""A decode step's kernels, counted: what fusing is for does not creep back in."""
+"""The kernels of a decode step, counted: fusing must keep their number down."""
 
 from __future__ import annotations
-
-import os
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("Triton kernels are counted in the interpreter, where no GPU is", allow_module_level=True)
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import gpu_models
-from gpu_launches import kernels
-
 from sparsemm import SnapKV
 from sparsemm.generation.compress import compress
-from sparsemm.generation.fusing import Way, fused, fused_layers
+from sparsemm.generation.fusing import Fusion, fused, fused_layers
 from sparsemm.generation.graphs import GraphStep, graphed_forward
+
+from helpers.interpreter import needs_triton
+
+needs_triton(without_gpu=True)
+
+import gpu_models  # noqa: E402
+from gpu_launches import kernels  # noqa: E402
 
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
@@ -36,7 +31,7 @@ def test_a_layer_is_fifteen_kernels_with_fused_modules_and_six_whole(name: str) 
 @pytest.mark.parametrize("way", [fused, fused_layers])
 @pytest.mark.parametrize("name", gpu_models.MODELS)
 def test_a_step_under_capture_never_asks_the_device(
-    name: str, way: Way, monkeypatch: pytest.MonkeyPatch
+    name: str, way: Fusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """transformers takes other branches while a stream is captured; a look at a value there would break the capture."""
     monkeypatch.setattr("transformers.utils.import_utils.is_cuda_stream_capturing", lambda: True)

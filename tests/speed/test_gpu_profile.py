@@ -1,4 +1,4 @@
-"""The GPU profile on tiny shapes and a CPU: every line that a GPU would run, but for the capture of the graph."""
+"""The GPU profile with tiny shapes on a CPU: everything that a GPU would run except the capture of graphs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gpu_cell
+import gpu_models
+import gpu_profile
+import gpu_report
 import pytest
 import torch
+from gpu_kernels import kernel_rows
+from gpu_logits import compare_logits
+
+from sparsemm.cache.ragged import RaggedCache
+from sparsemm.reporting.summary import read_efficiency, read_profile
+from sparsemm.results.parquet import read_metadata
+
+from helpers.interpreter import needs_triton
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import gpu_cell  # noqa: E402
-import gpu_models  # noqa: E402
-import gpu_profile  # noqa: E402
-import gpu_report  # noqa: E402
-from gpu_kernels import kernel_rows  # noqa: E402
-from gpu_logits import compare_logits  # noqa: E402
-
-from sparsemm.cache.ragged import RaggedCache  # noqa: E402
-from sparsemm.reporting.summary import read_efficiency, read_profile  # noqa: E402
-from sparsemm.results.parquet import read_metadata  # noqa: E402
-
 SETTINGS = gpu_cell.Settings("cpu", "cpu", "float32", tiny=True, budget=24, steps=2, repeats=2)
-interpreted = pytest.mark.skipif(
-    not gpu_profile.has_triton() or os.environ.get("TRITON_INTERPRET") != "1",
-    reason="triton is not installed or a GPU is there: pip install 'sparsemm[dev]'",
-)
 
 
 @pytest.mark.parametrize("name", gpu_models.MODELS)
@@ -69,8 +64,8 @@ def test_the_shapes_are_those_of_the_7b_models() -> None:
     ]
 
 
-@interpreted
 def test_kernels_side_by_side_and_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_triton(without_gpu=True)
     monkeypatch.setattr("gpu_logits._STEPS", 2)
     monkeypatch.setattr("gpu_kernels._CALLS", 2)
     model = gpu_models.build_model(gpu_models.MODELS[1], torch.device("cpu"), torch.float32, tiny=True)
@@ -105,15 +100,15 @@ def test_cells_are_ordered_and_complete() -> None:
     assert [(c.policy, c.tokens) for c in cells[:2]] == [("fullkv", 32768), ("sparsemm", 32768)]
 
 
-def test_the_command_end_to_end_and_again(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_profile.py"), "--tiny", "--device", "cpu"]
-    command += ["--out", str(tmp_path), "--cells", "2"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
-    environment["TRITON_INTERPRET"] = "0"
-    for _ in range(2):
-        subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+def test_the_command_end_to_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command in a process of its own, then in this one: the second run continues where the first ended."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    options = ["--tiny", "--device", "cpu", "--out", str(tmp_path), "--cells", "2"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_profile.py"), *options]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    gpu_profile.run(gpu_profile.parse(options))
     rows = gpu_profile.read_cells(tmp_path)
-    # The second run went on where the first ended.
     assert len({(row["policy"], row["input_tokens"], row["batch"]) for row in rows}) == len(rows) == 4
     names = {path.name for path in tmp_path.iterdir()}
     tables = {"profile.csv", "profile.md", "profile.png", "promises.csv"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks/prefill_memory.py"
 
 @pytest.mark.parametrize("storage", ["auto", "int8", "int4"])
 @pytest.mark.parametrize("policy", [FullKV(), SnapKV(24, window=8)])
-def test_one_layers_full_keys_and_values_are_alive_at_a_time(policy, storage, monkeypatch):
+def test_one_layers_full_keys_and_values_are_alive_at_a_time(policy, storage, no_collector, monkeypatch):
     alive: list[int] = []
     seen: list[weakref.ref] = []
     pack = RaggedLayer.pack
@@ -32,13 +31,9 @@ def test_one_layers_full_keys_and_values_are_alive_at_a_time(policy, storage, mo
         return pack(layer, key, value, kept, **options)
 
     monkeypatch.setattr(RaggedLayer, "pack", watched)
-    gc.disable()  # reference counting alone has to let go of them
-    try:
-        with compress(tiny.model(), policy, storage=storage) as run:
-            tiny.model().generate(**tiny.inputs(tiny.UNEQUAL), max_new_tokens=2, do_sample=False)
-            held = run.reserved_bytes
-    finally:
-        gc.enable()
+    with compress(tiny.model(), policy, storage=storage) as run:
+        tiny.model().generate(**tiny.inputs(tiny.UNEQUAL), max_new_tokens=2, do_sample=False)
+        held = run.reserved_bytes
     assert alive == [0] * tiny.LAYERS
     assert all(each() is None for each in seen)
     assert held >= run.cache_bytes

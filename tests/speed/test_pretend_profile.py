@@ -1,51 +1,32 @@
-"""The efficiency profile and the GPU benchmarks on a pretend CUDA device (pretend_cuda.py): what a GPU would run."""
+"""The efficiency profile and the GPU benchmarks on a pretend CUDA device (tests/pretend): what a GPU would run."""
 
 from __future__ import annotations
 
-import gc
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import gpu_cell
+import gpu_kernels
+import gpu_models
+import gpu_products
 import pytest
 import torch
+from gpu_logits import compare_logits
 
 from sparsemm.cache.attention import ragged_attention_in
 from sparsemm.cache.ragged import RaggedCache
-from sparsemm.efficiency import measure, profile_cell
-from sparsemm.generation.choosing import chooser
+from sparsemm.efficiency import MeasureSettings, measure, profile_cell
 from sparsemm.generation.chunking import chunked
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import Loaded
 from sparsemm.policies import SnapKV
 from sparsemm.runtime.clock import timed
 
 from helpers import tiny
-from pretend.graph import pretend_cuda
 from pretend.models import here, moved, policy, prompt
-
-triton = pytest.importorskip("triton", reason="triton is not installed: pip install 'sparsemm[dev]'")
-if torch.cuda.is_available() or not triton.knobs.runtime.interpret:
-    pytest.skip(
-        "a real GPU is there, or triton was imported before TRITON_INTERPRET=1", allow_module_level=True
-    )
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import gpu_cell  # noqa: E402
-import gpu_kernels  # noqa: E402
-import gpu_models  # noqa: E402
-import gpu_products  # noqa: E402
-from gpu_logits import compare_logits  # noqa: E402
 
 SETTINGS = gpu_cell.Settings(
     "cuda", "pretend", "bfloat16", tiny=True, budget=24, steps=2, repeats=1, triton=True
 )
-
-
-@pytest.fixture
-def cuda():
-    with pretend_cuda() as device:
-        yield device
 
 
 @pytest.mark.parametrize(
@@ -81,19 +62,15 @@ def test_logits_in_16_bits_are_near_those_in_32(name, cuda, monkeypatch):
     assert compare_logits(name, 145, replace(SETTINGS, dtype="bfloat16"))["within_tolerance"]
 
 
-def test_repeats_hold_one_cache_at_a_time(cuda):
+def test_repeats_hold_one_cache_at_a_time(cuda, no_collector):
     """The peak of three repeats is that of one, without help from the garbage collector."""
     model, inputs = moved("llava_next-mistral"), prompt("llava_next-mistral")
     peaks = {}
-    gc.collect()
-    gc.disable()
-    try:
-        for method in ("fullkv", "snapkv"):
-            for repeats in (1, 3):
-                found = measure(model, inputs, policy(method, model), new_tokens=2, repeats=repeats, warmup=0)
-                peaks[method, repeats] = found.peak_bytes
-    finally:
-        gc.enable()
+    for method in ("fullkv", "snapkv"):
+        for repeats in (1, 3):
+            how = MeasureSettings(new_tokens=2, repeats=repeats, warmup=0)
+            found = measure(model, inputs, policy(method, model), how)
+            peaks[method, repeats] = found.peak_bytes
     assert peaks["fullkv", 1] == peaks["fullkv", 3] > peaks["snapkv", 3] == peaks["snapkv", 1]
 
 
@@ -102,7 +79,8 @@ def test_the_profile_of_the_workflow(cuda):
     kept = []
     for model in (here(family), moved(family)):
         loaded = Loaded(model, tiny.processor(), "llava_next", "tiny", "0")
-        cell = profile_cell(loaded, SnapKV(24, window=8), 220, new_tokens=2, repeats=1, warmup=1)
+        how = MeasureSettings(new_tokens=2, repeats=1, warmup=1)
+        cell = profile_cell(loaded, SnapKV(24, window=8), 220, how)
         kept.append(cell.summary.kept_tokens.tolist())
     assert kept[0] == kept[1]
     assert cell.summary.status.tolist() == ["ok"]
@@ -112,7 +90,7 @@ def test_the_profile_of_the_workflow(cuda):
 
 @torch.no_grad()
 def test_long_prompts_peak_lower_in_chunks(cuda):
-    """Beside the layer's input, its norm, queries, keys, values and attention, little is there at once."""
+    """The peak is the layer's input, its norm, queries, keys, values, attention and little more."""
     model = moved("llava_next-llama")
     text = model.get_decoder()
     hidden = torch.randn(1, 900, model.config.text_config.hidden_size, device="cuda")
@@ -122,7 +100,7 @@ def test_long_prompts_peak_lower_in_chunks(cuda):
             with chunked(model, tokens):
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
-                cache = RaggedCache(2, [chooser(SnapKV(16, window=2), layer, 2) for layer in range(2)])
+                cache = RaggedCache(2, [token_selector(SnapKV(16, window=2), layer, 2) for layer in range(2)])
                 text(inputs_embeds=hidden, past_key_values=cache, use_cache=True)
                 peaks.append((torch.cuda.max_memory_allocated() - before) / hidden.nbytes)
                 del cache

@@ -1,23 +1,28 @@
-"""A project folder of its own for a test: the checkout's workflow and code by link, results and model apart."""
+"""A project folder for a test: the checkout's workflow and code by link or copied, results and model of its own."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LINKED = ("Snakefile", "config", "workflow", "profiles", "environment.yml", "src")
+PARTS = ("Snakefile", "config", "workflow", "profiles", "environment.yml", "src", "data/paper")
 
 
-def make_project(folder: Path) -> Path:
-    """Link the checkout's workflow into `folder`, which then is a place to run Snakemake in."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in LINKED:
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "data").mkdir()
-    (folder / "data" / "paper").symlink_to(ROOT / "data" / "paper")
+def make_project(folder: Path, *, copy: bool = False) -> Path:
+    """A folder to run Snakemake in, whose workflow and code are links to the checkout's, or copies to be changed."""
+    for part in PARTS:
+        source, target = ROOT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not copy:
+            target.symlink_to(source)
+        elif source.is_dir() and not source.is_symlink():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+        else:
+            shutil.copy(source, target, follow_symlinks=False)
     return folder
 
 

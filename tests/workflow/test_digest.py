@@ -43,6 +43,24 @@ def test_digest_ignores_other_modules_comments_and_docstrings(source: Path) -> N
     assert code_digest(source, "top.py") == before
 
 
-def test_missing_module_is_named(source: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"gone\.py"):
-        code_digest(source, "gone.py")
+def test_folder_stands_for_every_file_in_it_and_what_they_import(source: Path) -> None:
+    folder = source / "sparsemm" / "inner"
+    found = {code_digest(source, "inner/")}
+    # deep.py is outside the folder and imported by a file in it.
+    for path in (folder / "sibling.py", folder / "leaf.py", source / "sparsemm" / "deep.py"):
+        path.write_text(path.read_text() + "CHANGED = True\n")
+        found.add(code_digest(source, "inner/"))
+    (folder / "new.py").write_text("NEW = 1\n")
+    found.add(code_digest(source, "inner/"))
+    (folder / "below").mkdir()
+    (folder / "below" / "newer.py").write_text("NEW = 1\n")
+    found.add(code_digest(source, "inner/"))
+    assert len(found) == 6
+    (source / "sparsemm" / "top.py").write_text("x = 2\n")
+    assert code_digest(source, "inner/") in found
+
+
+@pytest.mark.parametrize("module", ["gone.py", "gone/"])
+def test_missing_code_is_named(source: Path, module: str) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"):
+        code_digest(source, module)

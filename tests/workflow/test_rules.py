@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from project import ROOT, make_project, snakemake
 
@@ -29,13 +30,39 @@ def blocks() -> dict[str, str]:
     return found
 
 
+def faults_of_paths(text: str) -> list[str]:
+    """What a rule writes that is not a literal path under <results>, and directives without a path."""
+    faults = []
+    for directive in ("output", "log", "benchmark"):
+        found = re.search(rf"^    {directive}:\n((?:        .*\n)+)", text, flags=re.MULTILINE)
+        body = found.group(1) if found else ""
+        # Strings but for dictionary keys (["..."]) and what report() says about a file.
+        strings = re.findall(r'(?:(\w+)=)?(?<![\[\w])(f?)"([^"\]]*)"(?!\])', body)
+        paths = [(form, path) for name, form, path in strings if name not in ("caption", "category")]
+        faults += [
+            f"{directive}: {form}{path!r}"
+            for form, path in paths
+            if form or not path.startswith("<results>/")
+        ]
+        if not paths or "lambda" in body:
+            faults.append(f"{directive}: no literal path")
+    return faults
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project without results."""
+    return make_project(tmp_path_factory.mktemp("rules") / "project")
+
+
 @pytest.mark.parametrize("name", sorted(blocks()))
 def test_rule_declares_what_it_needs(name: str) -> None:
     text = blocks()[name]
     for directive in ("output", "log", "benchmark", "threads", "resources", "conda", "params", "script"):
         assert re.search(rf"^    {directive}:", text, flags=re.MULTILINE), directive
-    for needed in ("mem_mb=", "runtime=", "code=code_digest("):
+    for needed in ("mem_mb=", "runtime=", "code="):
         assert needed in text, needed
+    assert "code_digest(" in text
     assert ("gpu=1" in text) == (name in MODEL_RULES)
 
 
@@ -47,34 +74,67 @@ def test_every_script_is_used_once() -> None:
     assert used == there
 
 
-def test_paths_are_literal_and_under_results() -> None:
-    for name, text in blocks().items():
-        body = re.search(r"^    output:\n((?:        .*\n)+)", text, flags=re.MULTILINE)
-        assert body is not None
-        assert "lambda" not in body.group(1), name
-        assert "data/" not in body.group(1), f"{name} may write a source file"
+@pytest.mark.parametrize("name", sorted(blocks()))
+def test_paths_are_literal_and_under_results(name: str) -> None:
+    assert faults_of_paths(blocks()[name]) == []
 
 
-@pytest.mark.parametrize("arguments", [(), ("--configfile", "config/paper.yaml")], ids=["embedded", "paper"])
-def test_configuration_plans(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = snakemake(make_project(tmp_path / "p"), "--dry-run", "--quiet", "rules", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "train_embedded" not in done.stdout
-    assert ("synth-docvqa" in done.stdout) is False or not arguments
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ('scores="data/models/{model}/scores.parquet"', "'data/models/{model}/scores.parquet'"),
+        ('scores="results/mini/scores/{model}.parquet"', "'results/mini/scores/{model}.parquet'"),
+        ('f"<results>/scores/{{model}}.parquet"', "f'<results>/scores/{{model}}.parquet'"),
+        ('csv=report("paper/{table}.csv", caption="../report/caption.rst")', "'paper/{table}.csv'"),
+        ('"<results>/a.csv",\n        directory("checkpoint")', "'checkpoint'"),
+        ("lambda wildcards: path(wildcards)", "no literal path"),
+    ],
+)
+def test_other_paths_are_faults(written: str, fault: str) -> None:
+    others = '    log:\n        "<results>/l.log",\n    benchmark:\n        "<results>/b.tsv"\n'
+    text = f"    output:\n        {written},\n{others}"
+    assert faults_of_paths(text) == [f"output: {fault}"]
 
 
-def test_unknown_key_is_one_line_and_nothing_runs(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p")
+def test_slurm_profile_names_rules_that_exist() -> None:
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    assert set(profile["set-threads"]) | set(profile["set-resources"]) <= set(blocks())
+    on_gpus = {name for name, needs in profile["set-resources"].items() if needs["slurm_partition"] == "gpu"}
+    assert on_gpus == MODEL_RULES - {"train_embedded"}
+
+
+@pytest.mark.parametrize("name", ["embedded", "paper"])
+def test_configuration_plans(project: Path, name: str) -> None:
+    arguments = () if name == "embedded" else ("--configfile", f"config/{name}.yaml")
+    done = snakemake(project, "--dry-run", *arguments)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert set(re.findall(r"^(?:local)?rule (\w+):$", said, flags=re.MULTILINE)) == {
+        *blocks(),
+        "all",
+    } - {"train_embedded"}
+    file = ROOT / "config" / ("config.yaml" if name == "embedded" else f"{name}.yaml")
+    wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
+    planned = set(re.findall(rf"results/{name}/predictions/([\w.-]+)/([\w-]+)/(\d+)\.parquet", said))
+    assert planned == {
+        (model, benchmark, str(shard))
+        for benchmark, facts in wanted["benchmarks"].items()
+        for model in facts.get("models", wanted["models"])
+        for shard in range(facts["shards"])
+    }
+    assert set(re.findall(r"results/(\w+)/", said)) == {name}
+
+
+def test_unknown_key_is_one_line_and_nothing_runs(project: Path) -> None:
     done = snakemake(project, "--config", "budgett=3")
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if "error" in line.lower()]
     assert told == ["error: config: unknown key 'budgett' at the top level; did you mean 'budgets'?"]
     assert "Traceback" not in done.stderr
-    assert not (project / "results").exists()
+    assert not (project / "results" / "embedded").exists()
 
 
-def test_shard_out_of_range_is_told(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p")
+def test_shard_out_of_range_is_told(project: Path) -> None:
     target = "results/embedded/predictions/tiny-llava-next-vicuna/synth-ocr/7.parquet"
     done = snakemake(project, "--dry-run", target)
     assert done.returncode != 0
@@ -84,12 +144,11 @@ def test_shard_out_of_range_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_missing_checkpoint_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p")
+def test_missing_checkpoint_is_one_line_and_leaves_no_file(project: Path) -> None:
     done = snakemake(project, "scores", "--configfile", str(ROOT / "tests" / "workflow" / "mini.yaml"))
     assert done.returncode != 0
-    log = (project / "results/mini/logs/scores/mini.log").read_text(encoding="utf-8")
+    log = (project / "results/mini/logs/patches/mini.log").read_text(encoding="utf-8")
     assert len(log.splitlines()) == 1
     assert "data/models/mini" in log
     assert log in done.stderr
-    assert not list((project / "results/mini").glob("scores/**/*.parquet"))
+    assert {path.parent.name for path in (project / "results/mini").glob("**/*.parquet")} == {"probe"}

@@ -1,15 +1,15 @@
-# Tokens kept per layer and KV head by the policies that need no data to decide.
+# Tokens kept per layer and KV head by the policies that do not look at the prompt's attention.
 
 
 rule allocate_budget:
     input:
-        scores=f"{OUT}/scores/{{model}}.parquet",
+        scores="<results>/scores/{model}.parquet",
     output:
-        keep=f"{OUT}/keep/{{model}}.parquet",
+        keep="<results>/keep/{model}.parquet",
     log:
-        f"{OUT}/logs/keep/{{model}}.log",
+        "<results>/logs/keep/{model}.log",
     benchmark:
-        f"{OUT}/benchmarks/keep/{{model}}.tsv"
+        "<results>/benchmarks/keep/{model}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -19,6 +19,6 @@ rule allocate_budget:
     params:
         budgets=budgets_of_all(),
         settings=settings("seed", "policies", "window", "kernel", "rho", "beta", "floor"),
-        code=code_digest("budget/allocation.py", "policies/__init__.py", "heads/scores.py"),
+        code=code_digest(*POLICIES_CODE, "heads/scores.py"),
     script:
         "../scripts/allocate_budget.py"

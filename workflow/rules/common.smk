@@ -5,10 +5,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 BASE = Path(str(workflow.basedir))
-sys.path.insert(0, str(BASE / "workflow" / "rules"))
+sys.path[:0] = [str(BASE / "workflow" / "lib"), str(BASE / "src")]
 
 import checks
 import digest
+from names import FULL_CACHE
 
 
 def checked(config):
@@ -16,7 +17,7 @@ def checked(config):
     files = [str(path) for path in workflow.config_settings.configfiles or []]
     try:
         config = checks.replace_sections(config, files, ("models", "benchmarks"))
-        checks.check(config, BASE / "workflow" / "schemas" / "config.schema.yaml")
+        checks.check(config)
         checks.check_writable(f"results/{config['run']}")
     except checks.ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
@@ -27,7 +28,15 @@ def checked(config):
 
 config = checked(config)
 
-OUT = f"results/{config['run']}"
+# Files of rules are written "<results>/scores/{model}.parquet"; Snakemake expands <results> in input, output, log and
+# benchmark, also in what input functions, expand() and report() return. It does not in params: those use RUN_FOLDER.
+RUN_FOLDER = f"results/{config['run']}"
+
+
+pathvars:
+    results=RUN_FOLDER,
+
+
 MODELS = list(config["models"])
 FAMILIES = sorted({model["family"] for model in config["models"].values()})
 
@@ -37,13 +46,17 @@ wildcard_constraints:
     family="|".join(FAMILIES),
     benchmark="|".join(config["benchmarks"]),
     shard=r"\d+",
-    policy="fullkv|snapkv|pyramidkv|adakv|sparsemm|random_heads",
     tokens=r"\d+",
 
 
 def code_digest(*modules):
     """A hash of the package's modules that a rule runs; as a param it reruns the rule when they change."""
     return digest.code_digest(BASE / "src", *modules)
+
+
+# Policies and benchmarks are loaded by name from a list: imports do not lead to them.
+POLICIES_CODE = ("policies/", "methods.py")
+BENCHMARKS_CODE = ("benchmarks/",)
 
 
 def settings(*keys):
@@ -62,8 +75,14 @@ def model_files(wildcards):
     return sorted(str(path) for path in folder.glob("*") if path.is_file() and path.suffix not in notes)
 
 
+def processor_files(wildcards):
+    """The checkpoint's files without its weights."""
+    weights = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+    return [path for path in model_files(wildcards) if not path.endswith(weights)]
+
+
 def probe_of(wildcards):
-    return f"{OUT}/probe/{config['models'][wildcards.model]['family']}.parquet"
+    return f"<results>/probe/{config['models'][wildcards.model]['family']}.parquet"
 
 
 def models_of(benchmark):
@@ -88,7 +107,7 @@ def shard_number(wildcards):
 def cells_of(benchmark):
     """The (policy label, budget) pairs of a benchmark's run: full cache, every policy at every budget, ablations."""
     budgets = config["benchmarks"][benchmark].get("budgets", config["budgets"])
-    cells = [("fullkv", 0)] + [(policy, budget) for policy in config["policies"] for budget in budgets]
+    cells = [(FULL_CACHE, 0)] + [(policy, budget) for policy in config["policies"] for budget in budgets]
     rho, parts = config["ablations"]["rho"], config["ablations"]["parts"]
     if benchmark == rho["benchmark"]:
         cells += [(f"sparsemm[rho={value}]", rho["budget"]) for value in rho["values"]]
@@ -106,13 +125,6 @@ def budgets_of_all():
     return sorted(found)
 
 
-def captions():
-    """The caption of every table and figure; as a param, an edited caption makes the page again."""
-    folder = BASE / "workflow" / "report"
-    names = [*TABLE_NAMES, *FIGURE_NAMES]
-    return {name: (folder / f"{name}.rst").read_text(encoding="utf-8") for name in names}
-
-
 def report_facts():
     """What the page says about the run."""
     samples = [f"{name} ({benchmark['samples']} samples)" for name, benchmark in config["benchmarks"].items()]
@@ -125,51 +137,38 @@ def report_facts():
     }
 
 
-# Result files, as in DESIGN: literal in the rules, listed here for the targets.
-PROBES = [f"{OUT}/probe/{family}.parquet" for family in FAMILIES]
-SCORES = [f"{OUT}/scores/{model}.parquet" for model in MODELS]
-SAMPLES = [f"{OUT}/scores/samples/{model}.parquet" for model in MODELS]
-KEEP = [f"{OUT}/keep/{model}.parquet" for model in MODELS]
+# The result files of each stage, for targets, tables and figures.
+PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
+PATCHES = expand("<results>/patches/{model}.parquet", model=MODELS)
+SCORES = expand("<results>/scores/{model}.parquet", model=MODELS)
+SAMPLES = expand("<results>/scores/samples/{model}.parquet", model=MODELS)
+KEEP = expand("<results>/keep/{model}.parquet", model=MODELS)
 PREDICTIONS = [
-    f"{OUT}/predictions/{model}/{benchmark}/{shard}.parquet"
+    f"<results>/predictions/{model}/{benchmark}/{shard}.parquet"
     for benchmark in config["benchmarks"]
     for model in models_of(benchmark)
     for shard in shards_of(benchmark)
 ]
 MASKS = [
-    f"{OUT}/masks/{model}/{benchmark}.parquet"
+    f"<results>/masks/{model}/{benchmark}.parquet"
     for benchmark in config["masking"]["benchmarks"]
     for model in models_of(benchmark)
 ]
-ATTENTION_MAPS = [f"{OUT}/attention_maps/{model}.parquet" for model in MODELS]
+ATTENTION_MAPS = expand("<results>/attention_maps/{model}.parquet", model=MODELS)
 EFFICIENCY, PROFILE = (
-    [
-        f"{OUT}/{kind}/{model}/{policy}-{tokens}.parquet"
-        for model in MODELS
-        for policy in config["efficiency"]["policies"]
-        for tokens in config["efficiency"]["tokens"]
-    ]
+    expand(
+        f"<results>/{kind}/{{model}}/{{policy}}-{{tokens}}.parquet",
+        model=MODELS,
+        policy=config["efficiency"]["policies"],
+        tokens=config["efficiency"]["tokens"],
+    )
     for kind in ("efficiency", "profile")
 )
-TABLE_NAMES = ["findings", "table1", "table2", "table3", "table4", "table5", "table_audit", "table_profile"]
-TABLE_NAMES.append("comparison")
-FIGURE_NAMES = ["figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit"]
-TABLE_CSV = [f"{OUT}/paper/{name}.csv" for name in TABLE_NAMES]
-FIGURE_PNG = [f"{OUT}/paper/{name}.png" for name in FIGURE_NAMES]
-TABLES = [f"{OUT}/paper/{name}.{kind}" for name in TABLE_NAMES for kind in ("csv", "md", "tex")]
-FIGURES = [f"{OUT}/paper/{name}.{kind}" for name in FIGURE_NAMES for kind in ("pdf", "png")]
-PAPER = [*TABLES, *FIGURES, f"{OUT}/paper/report.html"]
-RESULTS = [*SCORES, *SAMPLES, *KEEP, *PREDICTIONS, *MASKS, *ATTENTION_MAPS, *EFFICIENCY, *PROFILE]
+STAGES = [PROBES, PATCHES, SCORES, SAMPLES, KEEP, PREDICTIONS, MASKS, ATTENTION_MAPS, EFFICIENCY, PROFILE]
 
 
 def cached_only():
-    """Whether `figures` alone is asked for and every result file is there.
-
-    The rules that run models are then left out of the workflow: tables and figures are made from the files as they
-    are, whatever has happened to code, configuration or time stamps since, and no job imports torch.
-    """
+    """Whether `figures` alone is asked for and every result file that figures and tables read is there."""
     targets = set(workflow.dag_settings.targets) if workflow.dag_settings else set()
-    return targets == {"figures"} and all(Path(path).exists() for path in RESULTS)
-
-
-CACHED_ONLY = cached_only()
+    files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
+    return targets == {"figures"} and all(file.exists() for file in files)

@@ -3,21 +3,21 @@
 
 rule profile_length:
     input:
-        scores=f"{OUT}/scores/{{model}}.parquet",
+        scores="<results>/scores/{model}.parquet",
         model=model_files,
     output:
-        efficiency=[
-            f"{OUT}/efficiency/{{model}}/{policy}-{{tokens}}.parquet"
-            for policy in config["efficiency"]["policies"]
-        ],
-        profile=[
-            f"{OUT}/profile/{{model}}/{policy}-{{tokens}}.parquet"
-            for policy in config["efficiency"]["policies"]
-        ],
+        efficiency=expand(
+            "<results>/efficiency/{{model}}/{policy}-{{tokens}}.parquet",
+            policy=config["efficiency"]["policies"],
+        ),
+        profile=expand(
+            "<results>/profile/{{model}}/{policy}-{{tokens}}.parquet",
+            policy=config["efficiency"]["policies"],
+        ),
     log:
-        f"{OUT}/logs/efficiency/{{model}}/{{tokens}}.log",
+        "<results>/logs/efficiency/{model}/{tokens}.log",
     benchmark:
-        f"{OUT}/benchmarks/efficiency/{{model}}/{{tokens}}.tsv"
+        "<results>/benchmarks/efficiency/{model}/{tokens}.tsv"
     conda:
         "../../environment.yml"
     # All cores that this run has: nothing else runs beside a job that takes times. Profiles for clusters set a number.
@@ -29,6 +29,12 @@ rule profile_length:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),
-        code=code_digest("runtime/forked.py", "efficiency/__init__.py", "models/loading.py", "policies/__init__.py"),
+        code=code_digest(
+            "runtime/forked.py",
+            "efficiency/__init__.py",
+            "models/loading.py",
+            "heads/scores.py",
+            *POLICIES_CODE,
+        ),
     script:
         "../scripts/profile_length.py"

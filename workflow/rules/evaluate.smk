@@ -3,14 +3,14 @@
 
 rule evaluate_shard:
     input:
-        scores=f"{OUT}/scores/{{model}}.parquet",
+        scores="<results>/scores/{model}.parquet",
         model=model_files,
     output:
-        predictions=f"{OUT}/predictions/{{model}}/{{benchmark}}/{{shard}}.parquet",
+        predictions="<results>/predictions/{model}/{benchmark}/{shard}.parquet",
     log:
-        f"{OUT}/logs/predictions/{{model}}/{{benchmark}}/{{shard}}.log",
+        "<results>/logs/predictions/{model}/{benchmark}/{shard}.log",
     benchmark:
-        f"{OUT}/benchmarks/predictions/{{model}}/{{benchmark}}/{{shard}}.tsv"
+        "<results>/benchmarks/predictions/{model}/{benchmark}/{shard}.tsv"
     conda:
         "../../environment.yml"
     threads: 2
@@ -20,27 +20,33 @@ rule evaluate_shard:
         gpu=1,
     params:
         # Finished batches wait here, so that a killed run goes on where it was.
-        work=f"{OUT}/work/predictions/{{model}}/{{benchmark}}/{{shard}}",
+        work=f"{RUN_FOLDER}/work/predictions/{{model}}/{{benchmark}}/{{shard}}",
         shard=shard_number,
         cells=lambda wildcards: cells_of(wildcards.benchmark),
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "window", "kernel", "rho", "beta", "floor"),
-        code=code_digest("evaluation/evaluate.py", "models/loading.py", "benchmarks/__init__.py", "policies/__init__.py"),
+        code=code_digest(
+            "evaluation/evaluate.py",
+            "models/loading.py",
+            "heads/scores.py",
+            *BENCHMARKS_CODE,
+            *POLICIES_CODE,
+        ),
     script:
         "../scripts/evaluate_shard.py"
 
 
 rule evaluate_masks:
     input:
-        scores=f"{OUT}/scores/{{model}}.parquet",
+        scores="<results>/scores/{model}.parquet",
         model=model_files,
     output:
-        masks=f"{OUT}/masks/{{model}}/{{benchmark}}.parquet",
+        masks="<results>/masks/{model}/{benchmark}.parquet",
     log:
-        f"{OUT}/logs/masks/{{model}}/{{benchmark}}.log",
+        "<results>/logs/masks/{model}/{benchmark}.log",
     benchmark:
-        f"{OUT}/benchmarks/masks/{{model}}/{{benchmark}}.tsv"
+        "<results>/benchmarks/masks/{model}/{benchmark}.tsv"
     conda:
         "../../environment.yml"
     threads: 2
@@ -49,11 +55,11 @@ rule evaluate_masks:
         runtime=120,
         gpu=1,
     params:
-        work=f"{OUT}/work/masks/{{model}}/{{benchmark}}",
+        work=f"{RUN_FOLDER}/work/masks/{{model}}/{{benchmark}}",
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "masking"),
-        code=code_digest("evaluation/masking.py", "models/loading.py", "benchmarks/__init__.py", "heads/scores.py"),
+        code=code_digest("evaluation/masking.py", "models/loading.py", "heads/scores.py", *BENCHMARKS_CODE),
     script:
         "../scripts/evaluate_masks.py"
 
@@ -61,14 +67,14 @@ rule evaluate_masks:
 rule map_attention:
     input:
         probe=probe_of,
-        scores=f"{OUT}/scores/{{model}}.parquet",
+        scores="<results>/scores/{model}.parquet",
         model=model_files,
     output:
-        maps=f"{OUT}/attention_maps/{{model}}.parquet",
+        maps="<results>/attention_maps/{model}.parquet",
     log:
-        f"{OUT}/logs/attention_maps/{{model}}.log",
+        "<results>/logs/attention_maps/{model}.log",
     benchmark:
-        f"{OUT}/benchmarks/attention_maps/{{model}}.tsv"
+        "<results>/benchmarks/attention_maps/{model}.tsv"
     conda:
         "../../environment.yml"
     threads: 2

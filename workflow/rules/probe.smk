@@ -3,11 +3,11 @@
 
 rule make_probe:
     output:
-        probe=f"{OUT}/probe/{{family}}.parquet",
+        probe="<results>/probe/{family}.parquet",
     log:
-        f"{OUT}/logs/probe/{{family}}.log",
+        "<results>/logs/probe/{family}.log",
     benchmark:
-        f"{OUT}/benchmarks/probe/{{family}}.tsv"
+        "<results>/benchmarks/probe/{family}.tsv"
     conda:
         "../../environment.yml"
     threads: 1

@@ -4,14 +4,15 @@
 rule score_heads:
     input:
         probe=probe_of,
+        patches="<results>/patches/{model}.parquet",
         model=model_files,
     output:
-        scores=f"{OUT}/scores/{{model}}.parquet",
-        samples=f"{OUT}/scores/samples/{{model}}.parquet",
+        scores="<results>/scores/{model}.parquet",
+        samples="<results>/scores/samples/{model}.parquet",
     log:
-        f"{OUT}/logs/scores/{{model}}.log",
+        "<results>/logs/scores/{model}.log",
     benchmark:
-        f"{OUT}/benchmarks/scores/{{model}}.tsv"
+        "<results>/benchmarks/scores/{model}.tsv"
     conda:
         "../../environment.yml"
     threads: 2
@@ -21,9 +22,9 @@ rule score_heads:
         gpu=1,
     params:
         # Finished batches wait here, so that a killed run goes on where it was.
-        work=f"{OUT}/work/scores/{{model}}",
+        work=f"{RUN_FOLDER}/work/scores/{{model}}",
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "probe", "scoring"),
-        code=code_digest("heads/scoring.py", "models/loading.py", "heads/scores.py"),
+        code=code_digest("heads/scoring.py", "heads/patch_map.py", "models/loading.py", "heads/scores.py"),
     script:
         "../scripts/score_heads.py"

@@ -4,11 +4,11 @@
 
 rule train_embedded:
     output:
-        checkpoint=directory(f"{OUT}/train/tiny-llava-next-vicuna/checkpoint"),
+        checkpoint=directory("<results>/train/tiny-llava-next-vicuna/checkpoint"),
     log:
-        f"{OUT}/logs/train/tiny-llava-next-vicuna.log",
+        "<results>/logs/train/tiny-llava-next-vicuna.log",
     benchmark:
-        f"{OUT}/benchmarks/train/tiny-llava-next-vicuna.tsv"
+        "<results>/benchmarks/train/tiny-llava-next-vicuna.tsv"
     conda:
         "../../environment.yml"
     threads: 2
@@ -18,7 +18,7 @@ rule train_embedded:
         gpu=1,
     params:
         # The optimiser's state and the curve stay here: a stopped training goes on from them.
-        work=f"{OUT}/work/train/tiny-llava-next-vicuna",
+        work=f"{RUN_FOLDER}/work/train/tiny-llava-next-vicuna",
         settings=settings("seed", "device"),
         code=code_digest("embedded/train.py"),
     script:

@@ -1,4 +1,4 @@
-"""Draw the figure that the rule is named after, from the result files that are its inputs."""
+"""Draw one figure of `sparsemm.reporting.figures` from the result files that are its inputs."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ from job import job
 with job(snakemake):
     from sparsemm.reporting import figures
 
-    draw = getattr(figures, snakemake.rule)
+    draw = getattr(figures, snakemake.wildcards.figure)
     draw(stem=Path(snakemake.output.pdf).with_suffix(""), **snakemake.input)

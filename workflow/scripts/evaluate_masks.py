@@ -1,10 +1,11 @@
 """Answer a benchmark with visual heads, or as many random heads, switched off."""
 
-from job import benchmark_record, job
+from job import job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
-    from sparsemm.evaluation.masking import evaluate_masks
+    from sparsemm.evaluation.masking import Masking, evaluate_masks
+    from sparsemm.evaluation.settings import RunSettings
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model
     from sparsemm.results import resume
@@ -21,12 +22,10 @@ with job(snakemake) as run:
         loaded,
         benchmark,
         samples,
-        scores,
-        fractions=masking["fractions"],
-        seeds=masking["seeds"],
-        batch_size=masking["batch_size"],
-        workdir=snakemake.params.work,
+        Masking(scores, masking["fractions"], masking["seeds"]),
+        RunSettings(batch_size=masking["batch_size"], workdir=snakemake.params.work),
     )
-    metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
+    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.masks, frame, "masks", metadata)
     resume.discard(snakemake.params.work)

@@ -1,10 +1,10 @@
 """Answer one shard of a benchmark under every policy and budget, from one prefill a sample."""
 
-from job import benchmark_record, job
+from job import job
 
 with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
-    from sparsemm.evaluation.evaluate import evaluate, make_cells
+    from sparsemm.evaluation.evaluate import RunSettings, evaluate, make_cells
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model, shape
     from sparsemm.results import resume
@@ -21,9 +21,9 @@ with job(snakemake) as run:
     scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
     options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}
     cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
-    frame = evaluate(
-        loaded, benchmark, samples, cells, batch_size=asked["batch_size"], workdir=snakemake.params.work
-    )
-    metadata = benchmark_record(snakemake, loaded, benchmark, run.device)
+    run_settings = RunSettings(batch_size=asked["batch_size"], workdir=snakemake.params.work)
+    frame = evaluate(loaded, benchmark, samples, cells, run_settings)
+    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.predictions, frame, "predictions", metadata)
     resume.discard(snakemake.params.work)

@@ -1,4 +1,4 @@
-"""What every rule's script does around its one call to the library: the log, the device, the way errors are shown."""
+"""What every rule's script needs around its call to the library: the log, the device, errors, the result's metadata."""
 
 from __future__ import annotations
 
@@ -17,10 +17,38 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 @dataclass(frozen=True)
 class Job:
-    """The device ("cpu" or "cuda"; "cpu" for a rule that asks for no GPU) and the threads a script may use."""
+    """What a script runs on.
 
+    Attributes:
+        snakemake: the script's `snakemake` object.
+        device: "cpu" or "cuda"; "cpu" for a rule that asks for no GPU.
+        threads: of torch.
+    """
+
+    snakemake: Any
     device: str
     threads: int
+
+    def record(self, processor: Any = None, **facts: Any) -> dict[str, Any]:
+        """Metadata of a result file: how it was made.
+
+        Args:
+            processor: of the model, for the image limits.
+            **facts: what else the file should say, such as dataset and metric.
+        """
+        from sparsemm.results.provenance import provenance
+
+        params, wildcards = dict(self.snakemake.params.items()), dict(self.snakemake.wildcards.items())
+        settings = params["settings"]
+        config = settings | {key: params[key] for key in ("model", "benchmark") if key in params}
+        known = {"seed": settings["seed"], **facts}
+        if "model" in wildcards:
+            known["model"] = wildcards["model"]
+        if "device" in settings:
+            known["device"] = self.device
+        if processor is not None:
+            known["image_limits"] = image_limits(processor)
+        return provenance(config, **known)
 
 
 @contextmanager
@@ -33,7 +61,7 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     """
     from sparsemm.errors import InputError
     from sparsemm.runtime.device_lease import lease_device
-    from sparsemm.runtime.malloc import keep_freed_memory
+    from sparsemm.runtime.malloc import disable_malloc_trim
 
     terminal = os.dup(2)
     log = Path(snakemake.log[0])
@@ -47,13 +75,13 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         gpus = snakemake.resources.get("gpu", None)
         os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
         if gpus is None:
-            yield Job("cpu", snakemake.threads)
+            yield Job(snakemake, "cpu", snakemake.threads)
             return
         wanted = snakemake.params.settings["device"]
         with lease_device(wanted, gpus=int(gpus)) as lease:
             if not measured:
-                keep_freed_memory()
-            yield Job(_start_torch(lease.device, wanted, snakemake.threads), snakemake.threads)
+                disable_malloc_trim()
+            yield Job(snakemake, _start_torch(lease.device, wanted, snakemake.threads), snakemake.threads)
     except InputError as error:
         _stop(str(error), terminal)
     except Exception as error:
@@ -63,25 +91,8 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         )
 
 
-def benchmark_record(snakemake: Any, loaded: Any, benchmark: Any, device: str) -> dict[str, Any]:
-    """Metadata of a result file of one model on one benchmark."""
-    from sparsemm.results.provenance import provenance
-
-    settings, params = snakemake.params.settings, snakemake.params
-    return provenance(
-        {**settings, "model": params.model, "benchmark": params.benchmark},
-        model=snakemake.wildcards.model,
-        model_revision=loaded.revision,
-        dataset=benchmark.name,
-        metric=benchmark.metric,
-        seed=settings["seed"],
-        image_limits=image_limits(loaded.processor),
-        device=device,
-    )
-
-
 def image_limits(processor: Any) -> dict[str, Any]:
-    """What bounds an image's size or tiles in this processor, for the record: OCR scores depend on it."""
+    """The processor's bounds on an image's size or tiles: scores of reading depend on them."""
     found = {}
     keys = ("min_pixels", "max_pixels", "size", "image_grid_pinpoints", "crop_to_patches", "min_patches")
     for key in (*keys, "max_patches"):

@@ -2,10 +2,9 @@
 
 from job import job
 
-with job(snakemake):
+with job(snakemake) as run:
     from sparsemm.heads.probe import generate_probe, write_probe
     from sparsemm.heads.synthdog import read_synthdog
-    from sparsemm.results.provenance import provenance
 
     settings = snakemake.params.settings
     probe, seed = settings["probe"], settings["seed"]
@@ -13,5 +12,4 @@ with job(snakemake):
         images = generate_probe(probe["images"], seed)
     else:
         images = read_synthdog(probe["source"], probe["images"])
-    metadata = provenance(settings, dataset=probe["source"], seed=seed)
-    write_probe(snakemake.output.probe, images, metadata)
+    write_probe(snakemake.output.probe, images, run.record(dataset=probe["source"]))

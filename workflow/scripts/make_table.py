@@ -1,4 +1,4 @@
-"""Write the table that the rule is named after, from the result files that are its inputs."""
+"""Write one table of `sparsemm.reporting.tables` from the result files that are its inputs."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ from job import job
 with job(snakemake):
     from sparsemm.reporting import tables
 
-    make = getattr(tables, snakemake.rule)
+    make = getattr(tables, snakemake.wildcards.table)
     make(stem=Path(snakemake.output.csv).with_suffix(""), **snakemake.input, **snakemake.params.options)

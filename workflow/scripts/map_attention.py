@@ -1,6 +1,6 @@
 """Write where the best visual heads, and as many others, look while the model reads a probe image."""
 
-from job import image_limits, job
+from job import job
 
 with job(snakemake) as run:
     from sparsemm.heads.attention_maps import attention_maps, choose_heads
@@ -8,7 +8,6 @@ with job(snakemake) as run:
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model
     from sparsemm.results.parquet import write_table
-    from sparsemm.results.provenance import provenance
 
     settings, model = snakemake.params.settings, snakemake.params.model
     name, asked = snakemake.wildcards.model, settings["attention_maps"]
@@ -25,13 +24,6 @@ with job(snakemake) as run:
         max_new_tokens=settings["scoring"]["max_new_tokens"],
         matching=settings["scoring"]["matching"],
     )
-    metadata = provenance(
-        {**settings, "model": model},
-        model=name,
-        model_revision=loaded.revision,
-        dataset=settings["probe"]["source"],
-        seed=settings["seed"],
-        image_limits=image_limits(loaded.processor),
-        device=run.device,
-    )
+    dataset = settings["probe"]["source"]
+    metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=dataset)
     write_table(snakemake.output.maps, frame, "attention_maps", metadata)

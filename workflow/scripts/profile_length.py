@@ -5,25 +5,24 @@ import os
 # Asking whether there is a GPU must not start CUDA here: the forked processes could not use it.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
-from job import image_limits, job
+from job import job
 
 with job(snakemake, measured=True) as run:
     import pandas as pd
 
-    from sparsemm.efficiency import Profile, profile_cell
+    from sparsemm.efficiency import MeasureSettings, Profile, profile_cell
     from sparsemm.heads.scores import HeadScores
     from sparsemm.models.loading import load_model, shape
     from sparsemm.policies import make_policy
     from sparsemm.results.parquet import write_table
-    from sparsemm.results.provenance import provenance
-    from sparsemm.runtime.forked import call_apart
+    from sparsemm.runtime.forked import call_in_fork
 
     settings, model = snakemake.params.settings, snakemake.params.model
     name, asked = snakemake.wildcards.model, settings["efficiency"]
     tokens = int(snakemake.wildcards.tokens)
 
     def cell(label: str, batch: int | str) -> tuple[Profile, dict]:
-        """One cell's rows and provenance; everything that belongs to a model is loaded in here."""
+        """One cell's rows and metadata; everything that belongs to a model is loaded in here."""
         scores = HeadScores.load(snakemake.input.scores)
         loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
         sizes = shape(loaded.model)
@@ -38,27 +37,17 @@ with job(snakemake, measured=True) as run:
             **options,
         )
         counts = {key: asked[key] for key in ("new_tokens", "repeats", "warmup")}
-        found = profile_cell(
-            loaded, policy, tokens, batch=batch, label=label, seed=settings["seed"], **counts
-        )
-        metadata = provenance(
-            {**settings, "model": model},
-            model=name,
-            model_revision=loaded.revision,
-            dataset="generated pages",
-            seed=settings["seed"],
-            image_limits=image_limits(loaded.processor),
-            device=run.device,
-            threads=run.threads,
-        )
-        return found, metadata
+        how = MeasureSettings(batch=batch, **counts)
+        found = profile_cell(loaded, policy, tokens, how, label=label, seed=settings["seed"])
+        facts = {"model_revision": loaded.revision, "dataset": "generated pages", "threads": run.threads}
+        return found, run.record(loaded.processor, **facts)
 
     out = snakemake.output
     for label, repeats, profile in zip(asked["policies"], out.efficiency, out.profile, strict=True):
         summaries = []
         for batch in asked["batches"]:
             what = f"{label} at {tokens} tokens, batch {batch}"
-            found, metadata = call_apart(lambda label=label, batch=batch: cell(label, batch), what)
+            found, metadata = call_in_fork(lambda label=label, batch=batch: cell(label, batch), what)
             if batch == 1:
                 write_table(repeats, found.repeats, "efficiency", metadata)
             summaries.append(found.summary)

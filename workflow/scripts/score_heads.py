@@ -2,29 +2,23 @@
 
 import shutil
 
-from job import image_limits, job
+from job import job
 
 with job(snakemake) as run:
+    from sparsemm.heads.patch_map import read_patches
     from sparsemm.heads.probe import read_probe
     from sparsemm.heads.scoring import score_heads
     from sparsemm.models.loading import load_model
-    from sparsemm.results.provenance import provenance
 
     settings, model = snakemake.params.settings, snakemake.params.model
     loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
-    metadata = provenance(
-        {**settings, "model": model},
-        model=snakemake.wildcards.model,
-        model_revision=loaded.revision,
-        dataset=settings["probe"]["source"],
-        seed=settings["seed"],
-        image_limits=image_limits(loaded.processor),
-        device=run.device,
-    )
+    dataset = settings["probe"]["source"]
+    metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=dataset)
     scores = score_heads(
         loaded.model,
         loaded.processor,
         read_probe(snakemake.input.probe),
+        patches=read_patches(snakemake.input.patches),
         prompt=settings["probe"]["prompt"],
         max_new_tokens=settings["scoring"]["max_new_tokens"],
         batch_size=settings["scoring"]["batch_size"],

@@ -1,55 +1,72 @@
-"""What a benchmark is: a source of samples, a prompt, a metric. Synthetic and hub benchmarks share this shape."""
+"""What a benchmark is: rows, a prompt and a metric. Synthetic and hub benchmarks share this shape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from PIL import Image
-
+from sparsemm.benchmarks.images import LazyImage
+from sparsemm.benchmarks.metric import Metric
 from sparsemm.errors import InputError
+
+Row = Mapping[str, Any]  # the columns of the data set, image left out
 
 
 @dataclass(frozen=True)
 class Sample:
     """One question about one image.
 
-    ``id`` sorts like the sample's place in its data set; ``dataset`` is the source inside a mixed benchmark
-    (OCRBench scores ``HME100k`` differently), empty elsewhere.
+    Attributes:
+        id: unique in the benchmark; sorts like the sample's place in the data set.
+        image_id: equal for all questions about one image.
+        answers: the right answers, as the predictions file shows them.
+        data: the row's own columns, which prompt and metric read.
+        image: decoded by `image.open()` only.
     """
 
     id: str
-    image: Image.Image = field(repr=False, compare=False)
-    prompt: str
+    image_id: str
     answers: tuple[str, ...]
-    dataset: str = ""
+    data: Row
+    image: LazyImage = field(repr=False, compare=False)
 
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """A named set of samples with one metric (values in [0, 1])."""
+    """A named set of questions, the text they are asked with and how answers are scored."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in configurations and result paths."""
 
     @property
-    def metric(self) -> str: ...
+    def metric(self) -> str:
+        """What tables call the score."""
 
     @property
-    def max_new_tokens(self) -> int: ...
+    def max_new_tokens(self) -> int:
+        """The longest answer, in tokens."""
+
+    @property
+    def rules(self) -> Mapping[str, Metric]:
+        """The metric under every named rule set: "paper" (the authors' evaluation), "current" (today's lmms-eval)."""
 
     def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
-        """Yield this shard's samples of the first ``count``, in order.
+        """Yield this shard's samples of the first ``count``, in order, one at a time.
 
         Raises:
             InputError: for a shard number out of range, or data that cannot be read.
         """
-        ...
 
-    def score(self, prediction: str, sample: Sample) -> float:
-        """The metric of one prediction."""
-        ...
+    def prompt(self, row: Row, family: str = "", *, rules: str = "paper") -> str:
+        """The text that the model is asked, before its chat format.
+
+        Args:
+            row: the data set's own columns.
+            family: the model's family (`Loaded.family`), for a benchmark that asks families differently.
+            rules: a key of `rules`, for a benchmark whose rule sets ask differently.
+        """
 
 
 def shard_indices(count: int, shard: int, shards: int) -> range:

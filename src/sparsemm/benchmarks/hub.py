@@ -1,92 +1,86 @@
-"""The paper's eight benchmarks by name: where their data live, how they are asked, how they are scored."""
+"""The paper's eight benchmarks as plans: where their data are, how long answers get, what the metric is called.
+
+A plan has a place in dry runs; it refuses to read rows, to ask and to score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from sparsemm.benchmarks.base import Sample, shard_indices
+from sparsemm.benchmarks.base import Row, Sample, shard_indices
+from sparsemm.benchmarks.metric import Metric, RowMetric, RunMetric
 from sparsemm.errors import InputError
-
-_SHORT = "\nAnswer the question using a single word or phrase."
 
 
 @dataclass(frozen=True)
 class HubBenchmark:
-    """The facts of one hub benchmark; ``suffix`` follows the question, ``fixed_prompt`` replaces it."""
+    """A planned benchmark.
+
+    Attributes:
+        dataset: id on the hub, with its configuration and split.
+        whole_run: whether the metric needs the whole run (CIDEr, MMBench's groups) and not single rows.
+        top: the metric's best value.
+    """
 
     name: str
+    metric: str
+    max_new_tokens: int
     dataset: str
     config: str
     split: str
-    max_new_tokens: int
-    metric: str
-    suffix: str = ""
-    fixed_prompt: str = ""
+    whole_run: bool = False
+    top: float = 1.0
+
+    @property
+    def rules(self) -> Mapping[str, Metric]:
+        """Both rule sets, of the metric's kind; they refuse to score."""
+        metric: Metric = RunMetric(self._score, self.top) if self.whole_run else RowMetric(self._score)
+        return {"paper": metric, "current": metric}
 
     def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
-        """Refuse: this version plans hub benchmarks but does not read them.
+        """Refuse when it is called, not when the first sample is asked for.
 
         Raises:
             InputError: always.
         """
         shard_indices(count, shard, shards)
-        raise InputError(
-            f"benchmarks.{self.name}: reading {self.dataset} comes with a later version; this one plans the benchmark "
-            f"(dry run) but cannot run it: use synth-docvqa, synth-ocr or synth-chart"
-        )
+        self._refuse(f"reading {self.dataset}")
 
-    def score(self, prediction: str, sample: Sample) -> float:
+    def prompt(self, row: Row, family: str = "", *, rules: str = "paper") -> str:
         """Refuse, as `load` does.
 
         Raises:
             InputError: always.
         """
+        self._refuse(f"asking about rows of {self.dataset}")
+
+    def _score(self, rows: Any, predictions: Any) -> NoReturn:
+        self._refuse(f"scoring by {self.metric}")
+
+    def _refuse(self, what: str) -> NoReturn:
         raise InputError(
-            f"benchmarks.{self.name}: scoring by {self.metric} comes with the adapter in a later version"
+            f"benchmarks.{self.name}: {what} comes with a later version; this one plans the benchmark "
+            f"(dry run) but cannot run it: use synth-docvqa, synth-ocr or synth-chart"
         )
 
 
-HUB_BENCHMARKS = (
-    HubBenchmark("docvqa", "lmms-lab/DocVQA", "DocVQA", "validation", 32, "ANLS", _SHORT),
-    HubBenchmark("ocrbench", "echo840/OCRBench", "default", "test", 128, "accuracy"),
-    HubBenchmark("textvqa", "lmms-lab/textvqa", "default", "validation", 16, "VQA accuracy", _SHORT),
-    HubBenchmark(
-        "chartqa",
-        "lmms-lab/ChartQA",
-        "default",
-        "test",
-        16,
-        "relaxed accuracy",
-        "\nAnswer the question with a single word.",
-    ),
-    HubBenchmark(
-        "textcaps",
-        "lmms-lab/TextCaps",
-        "default",
-        "val",
-        64,
-        "CIDEr",
-        fixed_prompt="Provide a one-sentence caption for the provided image.",
-    ),
-    HubBenchmark(
-        "mmbench",
-        "lmms-lab/MMBench",
-        "en",
-        "dev",
-        16,
-        "accuracy",
-        "\nAnswer with the option's letter from the given choices directly.",
-    ),
-    # GQA keeps questions and images in two configurations; they join on imageId = id.
-    HubBenchmark(
-        "gqa",
-        "lmms-lab/GQA",
-        "testdev_balanced_instructions+testdev_balanced_images",
-        "testdev",
-        16,
-        "accuracy",
-        _SHORT,
-    ),
-    HubBenchmark("vqav2", "lmms-lab/VQAv2", "default", "validation", 16, "VQA accuracy", _SHORT),
+DOCVQA = HubBenchmark("docvqa", "ANLS", 32, "lmms-lab/DocVQA", "DocVQA", "validation")
+OCRBENCH = HubBenchmark("ocrbench", "accuracy", 128, "echo840/OCRBench", "default", "test")
+TEXTVQA = HubBenchmark("textvqa", "VQA accuracy", 16, "lmms-lab/textvqa", "default", "validation")
+CHARTQA = HubBenchmark("chartqa", "relaxed accuracy", 16, "lmms-lab/ChartQA", "default", "test")
+TEXTCAPS = HubBenchmark(
+    "textcaps", "CIDEr", 64, "lmms-lab/TextCaps", "default", "val", whole_run=True, top=10.0
 )
+MMBENCH = HubBenchmark("mmbench", "accuracy", 16, "lmms-lab/MMBench", "en", "dev", whole_run=True)
+# GQA keeps questions and images in two configurations; they join on imageId = id.
+GQA = HubBenchmark(
+    "gqa",
+    "accuracy",
+    16,
+    "lmms-lab/GQA",
+    "testdev_balanced_instructions+testdev_balanced_images",
+    "testdev",
+)
+VQAV2 = HubBenchmark("vqav2", "VQA accuracy", 16, "lmms-lab/VQAv2", "default", "validation")

@@ -1,72 +1,62 @@
-"""Benchmarks of the embedded models: documents drawn from a seed, so that no file is needed.
+"""What the benchmarks of the embedded models share: documents drawn from a seed, so that no file is needed.
 
 Sample ``i`` depends on the benchmark's name, the seed and ``i`` alone: shards and counts never change it.
+A page is drawn once, when its sample is loaded, and held as PNG (20 to 30 KB).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from sparsemm.benchmarks.base import Sample, shard_indices
-from sparsemm.documents.pages import READ_PROMPT, Document, generate_document
-from sparsemm.metrics import anls, contains_accuracy, relaxed_accuracy
+from sparsemm.benchmarks.base import Row, Sample, shard_indices
+from sparsemm.benchmarks.images import EncodedImage
+from sparsemm.benchmarks.metric import Metric, RowMetric
+from sparsemm.documents.pages import Document, generate_document
+
+Ask = Callable[[Document, random.Random], tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class SynthDocVQA:
-    """The value of one KEY of a page; ANLS."""
+class SyntheticBenchmark:
+    """Questions about drawn documents, one a document. Columns of a row: question (str), answers (list of str).
 
-    name: str = "synth-docvqa"
-    metric: str = "ANLS"
-    max_new_tokens: int = 12
+    Args:
+        ask: question and answer for a document; draws from the generator that drew the document.
+        score: the metric of a row, in [0, 1], the same in every rule set.
+        kind: of document, ``page`` or ``chart``.
+    """
+
+    name: str
+    metric: str
+    max_new_tokens: int
+    ask: Ask = field(repr=False)
+    score: Callable[[Row, str], float] = field(repr=False)
     kind: str = "page"
+
+    @property
+    def rules(self) -> Mapping[str, Metric]:
+        """The one metric, under both names."""
+        metric = RowMetric(self.score)
+        return {"paper": metric, "current": metric}
 
     def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
         """Yield the shard's samples; see `Benchmark.load`."""
         for index in shard_indices(count, shard, shards):
             rng = random.Random(f"{self.name}-{seed}-{index}")
             document = generate_document(rng, split="eval", kind=self.kind)
-            prompt, answer = self.ask(document, rng)
-            yield Sample(f"{self.name}-{index:06d}", document.image, prompt, (answer,))
+            question, answer = self.ask(document, rng)
+            own = f"{self.name}-{index:06d}"
+            image = EncodedImage.of(own, document.image)
+            yield Sample(own, own, (answer,), {"question": question, "answers": [answer]}, image)
 
-    def ask(self, document: Document, rng: random.Random) -> tuple[str, str]:
-        """The prompt and its answer for one document."""
-        line = rng.choice(document.lines)
-        return document.question(line), line.value
-
-    def score(self, prediction: str, sample: Sample) -> float:
-        """ANLS of the prediction."""
-        return float(anls(prediction, list(sample.answers)))
+    def prompt(self, row: Row, family: str = "", *, rules: str = "paper") -> str:
+        """The question, for every family."""
+        return str(row["question"])
 
 
-@dataclass(frozen=True)
-class SynthOCR(SynthDocVQA):
-    """Read the whole page; right if it contains one value drawn from the page."""
-
-    name: str = "synth-ocr"
-    metric: str = "accuracy"
-    max_new_tokens: int = 160
-
-    def ask(self, document: Document, rng: random.Random) -> tuple[str, str]:
-        """The reading prompt; the answer is one drawn value (short keys could be contained by chance)."""
-        return READ_PROMPT, rng.choice(document.lines).value
-
-    def score(self, prediction: str, sample: Sample) -> float:
-        """Contains-accuracy of the prediction."""
-        return float(contains_accuracy(prediction, list(sample.answers), dataset=sample.dataset))
-
-
-@dataclass(frozen=True)
-class SynthChart(SynthDocVQA):
-    """The number of one bar of a chart; relaxed accuracy."""
-
-    name: str = "synth-chart"
-    metric: str = "relaxed accuracy"
-    max_new_tokens: int = 8
-    kind: str = "chart"
-
-    def score(self, prediction: str, sample: Sample) -> float:
-        """Relaxed accuracy of the prediction."""
-        return float(relaxed_accuracy(prediction, sample.answers[0]))
+def ask_value(document: Document, rng: random.Random) -> tuple[str, str]:
+    """Ask for the value of one key of a page, or of one bar of a chart."""
+    line = rng.choice(document.lines)
+    return document.question(line), line.value

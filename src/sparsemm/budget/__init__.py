@@ -1,4 +1,4 @@
-"""The KV-cache budget: its three parts, their split over heads, and an audit of what is really kept. No torch."""
+"""The KV-cache budget: its split over KV heads, and an audit of the tokens kept against the tokens asked for."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The three parts of a budget (window, uniform, by score) and their split over KV heads, with water-filling.
+"""Splits a budget over KV heads by their visual scores (SparseMM, section 3.3), with optional water-filling.
 
-B = budget, w = window, N = KV heads of the model:  r = int(rho * (B - w));  remain = (B - w - r) * N;
-k(l, h) = round(s(l, h) * remain + r) tokens kept beyond the window (paper, section 3.3, as the authors' code
-does it: python and torch both round half to even). numpy only: figures and tables use this without torch.
+With budget B, window w and N KV heads in the model: r = int(rho * (B - w)), remain = (B - w - r) * N, and a head with
+score s keeps k = round(s * remain + r) tokens beyond the window. As in the authors' code, halves round to even.
+Works without torch; `allocate` alone returns a tensor and imports it when called.
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ from sparsemm.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-_SUM_TOLERANCE = 1e-3  # float32 scores of a large model still pass, unnormalised ones do not
+_SUM_TOLERANCE = 1e-3  # passes float32 scores of a large model, rejects unnormalised ones
 
 
 def check_budget(budget: int, window: int, *, owner: str = "budget") -> None:
-    """Raise InputError unless both are whole numbers with budget > window >= 1."""
+    """Check a budget and its window, in tokens.
+
+    Args:
+        budget: tokens kept per KV head, window included.
+        window: newest prompt tokens, always kept.
+        owner: what the message starts with.
+
+    Raises:
+        InputError: unless both are whole numbers with budget > window >= 1.
+    """
     for key, value in (("budget", budget), ("window", window)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise InputError(f"{owner}: {key} is {value!r}: give a whole number of tokens")
@@ -34,17 +43,22 @@ def check_budget(budget: int, window: int, *, owner: str = "budget") -> None:
 
 
 def check_fraction(value: float, key: str, *, owner: str) -> None:
-    """Raise InputError unless 0 <= value <= 1."""
-    if not 0.0 <= value <= 1.0:  # also catches NaN
+    """Raise InputError, which names `owner` and `key`, unless 0 <= value <= 1."""
+    if not 0.0 <= value <= 1.0:  # False for NaN too
         raise InputError(f"{owner}: {key} is {value}: it must lie between 0 and 1")
 
 
 def as_scores(scores: Any, *, owner: str = "scores") -> NDArray[np.float64]:
-    """float64 [L, Hkv] from an array, tensor or lists; InputError for NaN, negative or unnormalised ones.
+    """Scores as a float64 array [L, heads].
 
-    All-zero scores say nothing about the heads and become uniform ones.
+    Args:
+        scores: array, tensor or lists [L, heads], non-negative, with sum 1. All zeros become uniform scores.
+        owner: what the message starts with.
+
+    Raises:
+        InputError: for another shape, and for NaN, infinite, negative or unnormalised values.
     """
-    if hasattr(scores, "detach"):  # a tensor of any device or dtype, without importing torch
+    if hasattr(scores, "detach"):  # a tensor, recognised without importing torch
         scores = scores.detach().cpu().double().numpy()
     try:
         values = np.asarray(scores, dtype=np.float64)
@@ -65,7 +79,11 @@ def as_scores(scores: Any, *, owner: str = "scores") -> NDArray[np.float64]:
 
 
 def group_scores(values: NDArray[np.float64], num_kv_heads: int) -> NDArray[np.float64]:
-    """[L, Hq] -> [L, Hkv], summing each group of consecutive heads; [L, Hkv] comes back as it is."""
+    """Sum scores over each GQA group: [L, Hq] -> [L, Hkv]; [L, Hkv] is returned as it is.
+
+    Raises:
+        InputError: if the heads do not divide into `num_kv_heads` groups.
+    """
     layers, heads = values.shape
     if num_kv_heads < 1 or heads % num_kv_heads:
         raise InputError(
@@ -78,7 +96,7 @@ def group_scores(values: NDArray[np.float64], num_kv_heads: int) -> NDArray[np.f
 def allocate_array(
     scores_kv: Any, budget: int, *, window: int = 32, rho: float = 0.1, prompt_tokens: int | None = None
 ) -> NDArray[np.int64]:
-    """`allocate` as a numpy array, int64 [L, Hkv], for callers without torch."""
+    """Like `allocate`, without torch: int64 array [L, Hkv]."""
     check_budget(budget, window)
     check_fraction(rho, "rho", owner="budget")
     scores = as_scores(scores_kv)
@@ -95,14 +113,23 @@ def allocate_array(
 def allocate(
     scores_kv: Any, budget: int, *, window: int = 32, rho: float = 0.1, prompt_tokens: int | None = None
 ) -> torch.Tensor:
-    """Tokens kept beyond the window per layer and KV head, torch.int64 [L, Hkv].
+    """Tokens kept beyond the window per layer and KV head.
 
-    scores_kv: [L, Hkv], summing to 1 over the model (array, tensor or lists).
-    prompt_tokens None: the released recipe, to the integer; a head may then be given more than a prompt
-    holds.
-    prompt_tokens given: no head gets more than prompt_tokens - window, the surplus goes to the other heads in
-    proportion to their scores, and the sum is exactly (budget - window) * N, or every head is full.
-    Raises InputError for a budget not above the window, and for NaN, negative or unnormalised scores.
+    Args:
+        scores_kv: array, tensor or lists [L, Hkv] that sum to 1 over the model.
+        budget: tokens per KV head, mean over the model, window included.
+        window: newest prompt tokens, always kept.
+        rho: share of budget - window that every head gets, 0 to 1.
+        prompt_tokens: None for the released recipe, to the integer, which may give a head more tokens than the prompt
+            has. Else the length of the prompt: no head gets more than prompt_tokens - window, and the surplus goes to
+            the other heads in proportion to their scores (water-filling). The total is then exactly
+            (budget - window) * N, unless every head is full.
+
+    Returns:
+        torch.int64 [L, Hkv].
+
+    Raises:
+        InputError: for a budget not above the window, and for NaN, negative or unnormalised scores.
     """
     import torch
 
@@ -112,13 +139,23 @@ def allocate(
 
 
 def _water_fill(scores: NDArray[np.float64], base: int, uniform: int, limit: int) -> NDArray[np.int64]:
-    """uniform + score * level, cut at limit, with the level that makes the sum base * N; whole tokens."""
+    """Water-filling: tokens per head, at most `limit`, with the sum base * N.
+
+    Args:
+        scores: of the N heads, [N].
+        base: budget - window.
+        uniform: tokens that every head gets.
+        limit: prompt tokens beyond the window.
+
+    Returns:
+        int64 [N]: uniform + score * level cut at `limit`, with the level that gives the sum, in whole tokens.
+    """
     if base >= limit:
         return np.full(scores.size, limit, dtype=np.int64)
     exact = np.full(scores.size, float(uniform))
     full = np.zeros(scores.size, dtype=bool)
     while True:
-        # Heads without a score take part only once all others are full, and then alike.
+        # Heads with score 0 get a share of the surplus only once all others are full, and then equal shares.
         rest = ~full
         weights = np.where(rest, scores, 0.0)
         if not weights.any():
@@ -134,17 +171,17 @@ def _water_fill(scores: NDArray[np.float64], base: int, uniform: int, limit: int
 def _whole_tokens(
     exact: NDArray[np.float64], scores: NDArray[np.float64], total: int, limit: int
 ) -> NDArray[np.int64]:
-    """Largest remainder: floors, then a token where most was cut off (ties: higher score, lower index)."""
+    """Round to whole tokens with the sum `total`, by largest remainder (ties: higher score, then lower index)."""
     whole = np.minimum(np.floor(exact), limit).astype(np.int64)
     order = np.lexsort((np.arange(exact.size), -scores, whole - exact))
-    while (missing := total - int(whole.sum())) > 0:  # one pass but for rounding errors of the sum
+    while (missing := total - int(whole.sum())) > 0:  # more than once only after a rounding error of the sum
         room = order[whole[order] < limit]
         whole[room[:missing]] += 1
     return whole
 
 
 def random_scores(num_layers: int, num_kv_heads: int, seed: int) -> NDArray[np.float64]:
-    """Scores uniform in [0, 1), normalised, the same for the same shape and seed: float64 [L, Hkv]."""
+    """Random scores, float64 [L, Hkv]: uniform in [0, 1), then normalised; reproducible for a shape and seed."""
     values = np.random.default_rng(seed).random((num_layers, num_kv_heads))
     normalised: NDArray[np.float64] = values / values.sum()
     return normalised

@@ -1,56 +1,62 @@
-"""The audit: the budget asked for against the tokens that a policy really keeps."""
+"""The audit: the tokens that a policy keeps, against the budget asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsemm.budget.allocation import allocate_array, as_scores, random_scores
+from sparsemm.budget.formulas import pyramid_keep, within_prompt
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """Settings of the audited policies.
+
+    Attributes:
+        window: newest prompt tokens, always kept.
+        rho: of SparseMM and RandomHeads, the share that every head gets.
+        beta: of PyramidKV.
+        seed: of RandomHeads.
+    """
+
+    window: int = 32
+    rho: float = 0.1
+    beta: int = 20
+    seed: int = 0
 
 
 def audit(
-    scores_kv: Any,
-    budgets: Sequence[int],
-    prompt_lengths: Sequence[int],
-    *,
-    window: int = 32,
-    rho: float = 0.1,
-    beta: int = 20,
-    seed: int = 0,
+    scores_kv: Any, budgets: Sequence[int], prompt_lengths: Sequence[int], **settings: Any
 ) -> list[dict[str, Any]]:
-    """Nominal against effective budget of the policies whose keep does not depend on the sample.
+    """Nominal and effective budget of the policies whose allocation does not depend on the prompt's attention.
 
-    One row a policy, budget and prompt length: policy, budget (asked for), prompt_tokens, effective (tokens
-    really kept per KV head, window included, mean over the model), lost = min(budget, prompt_tokens) -
-    effective.
-    AdaKV is left out: it shares a layer's budget by each sample's attention; its kept tokens are measured.
+    AdaKV is left out: it splits a layer's budget by the attention of each prompt, so what it keeps is measured.
+
+    Args:
+        scores_kv: visual scores [L, Hkv] that sum to 1 over the model; array, tensor or lists.
+        budgets: tokens per KV head, window included.
+        prompt_lengths: tokens.
+        **settings: window=32, rho=0.1, beta=20, seed=0; see `AuditSettings`.
+
+    Returns:
+        One row per policy, budget and prompt length: policy, budget, prompt_tokens, effective (tokens kept per KV head,
+        window included, mean over the model) and lost (min(budget, prompt_tokens) - effective).
+
+    Raises:
+        InputError: for a budget not above the window, and for NaN, negative or unnormalised scores.
     """
+    chosen = AuditSettings(**settings)
     scores = as_scores(scores_kv)
     rows = []
     for budget in budgets:
-        released = {
-            "sparsemm": allocate_array(scores, budget, window=window, rho=rho),
-            "random_heads": allocate_array(
-                random_scores(len(scores), scores.shape[1], seed), budget, window=window, rho=rho
-            ),
-        }
         for prompt in prompt_lengths:
-            past, base = max(prompt - window, 0), budget - window
-            keep: dict[str, NDArray[np.int64]] = {
-                "fullkv": np.full(scores.shape, past),
-                "snapkv": np.full(scores.shape, min(base, past)),
-                "pyramidkv": np.repeat(_pyramid(base, beta, len(scores), past), scores.shape[1]),
-                "sparsemm[waterfill=true]": allocate_array(
-                    scores, budget, window=window, rho=rho, prompt_tokens=prompt
-                ),
-            }
-            for name, wanted in released.items():
-                keep[name] = np.full_like(wanted, past) if base > past else np.minimum(wanted, past)
-            for name, kept in sorted(keep.items()):
-                effective = float(kept.mean()) + min(window, prompt)
+            for name, kept in sorted(_kept(scores, budget, prompt, chosen).items()):
+                effective = float(kept.mean()) + min(chosen.window, prompt)
                 rows.append(
                     {
                         "policy": name,
@@ -63,8 +69,22 @@ def audit(
     return rows
 
 
-def _pyramid(base: int, beta: int, num_layers: int, past: int) -> NDArray[np.int64]:
-    """PyramidKV's keep per layer, [L] (the formula of policies/pyramidkv.py, for one prompt length)."""
-    top = min(2 * base - base // beta, past) if num_layers > 1 else base
-    step = 2 * (top - base) // max(num_layers - 1, 1)
-    return np.clip(top - np.arange(num_layers) * step, 0, past)
+def _kept(
+    scores: NDArray[np.float64], budget: int, prompt: int, settings: AuditSettings
+) -> dict[str, NDArray[np.int64]]:
+    """Tokens kept beyond the window, [L, Hkv], by policy."""
+    window, rho = settings.window, settings.rho
+    past, base = np.asarray(max(prompt - window, 0)), budget - window
+    chance = random_scores(len(scores), scores.shape[1], settings.seed)
+    layers = np.arange(len(scores))[:, None]
+    kept = {
+        "fullkv": past,
+        "snapkv": past.clip(max=base),
+        "pyramidkv": pyramid_keep(past, base, beta=settings.beta, layer=layers, num_layers=len(scores)),
+        "sparsemm": within_prompt(allocate_array(scores, budget, window=window, rho=rho), past, base),
+        "random_heads": within_prompt(allocate_array(chance, budget, window=window, rho=rho), past, base),
+        "sparsemm[waterfill=true]": allocate_array(
+            scores, budget, window=window, rho=rho, prompt_tokens=prompt
+        ),
+    }
+    return {name: np.broadcast_to(tokens, scores.shape) for name, tokens in kept.items()}

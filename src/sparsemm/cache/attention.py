@@ -1,7 +1,7 @@
 """The attention function registered with transformers.
 
-The function itself decides nothing: `update` of our cache layers marks the key tensor with the layer that
-owns it, and that layer does the work. Keys without a mark (another cache, or none) go to sdpa unchanged.
+`update` of our cache layers marks the key tensor with its cache layer, and that layer computes the attention. Keys
+without a mark (another cache, or none) go to sdpa unchanged.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
-from sparsemm.cache.layer import OWNER, Step
-from sparsemm.models.text import switched
+from sparsemm.cache.layer import CACHE_LAYER, AttentionInputs
+from sparsemm.models.patching import attention_implementation
 
 # transformers dispatches on parts of names: no sdpa, flash, flex_attention, paged| or / in this one.
 NAME = "sparsemm"
@@ -30,29 +30,40 @@ def ragged_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """[B, Hq, q, D] queries to [B, q, Hq, D] outputs, through the cache layer that owns the keys, or sdpa."""
-    owner = getattr(key, OWNER, None)
-    if owner is None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
+    """Attention by the cache layer that the keys are marked with, else sdpa; the signature is transformers'.
+
+    Args:
+        module: the attention module.
+        query: [B, Hq, q, D] after RoPE.
+        key: [B, Hkv, q, D] after RoPE; without our cache all kv keys.
+        value: as `key`.
+        attention_mask: bool [B, 1, q, kv], True: attend; None without padding.
+        scaling: factor on the products of queries and keys; None: D ** -0.5.
+        options: `dropout`, and what only sdpa reads.
+
+    Returns:
+        The outputs [B, q, Hq, D]; None in place of attention weights.
+    """
+    layer = getattr(key, CACHE_LAYER, None)
+    if layer is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return owner.attend(Step(module, query, key, value, attention_mask, scale, dropout)), None
+    dropout = options.get("dropout", 0.0)
+    return layer.attend(AttentionInputs(module, query, key, value, attention_mask, scale, dropout)), None
 
 
 def register() -> None:
-    """Make the name known to transformers (again and again is fine)."""
+    """Register the function and its mask with transformers under NAME; repeated calls are harmless."""
     AttentionInterface.register(NAME, ragged_attention)
     AttentionMaskInterface.register(NAME, _mask)
 
 
 def _mask(**options: Any) -> torch.Tensor | None:
-    """`sdpa_mask`, but none for one token that nothing is hidden from: it would be looked into on the host.
+    """`sdpa_mask`; None for a single token without padding, as reading that mask would synchronise with the host.
 
-    transformers leaves that one out too, before 5.20 not while a CUDA graph is captured.
+    transformers omits it too, but before 5.20 not while a CUDA graph is captured.
     """
     if options["q_length"] == 1 and options.get("attention_mask") is None and not options.get("local_size"):
         return None
@@ -61,7 +72,7 @@ def _mask(**options: Any) -> torch.Tensor | None:
 
 @contextmanager
 def ragged_attention_in(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, the text model's attention is `ragged_attention`; on exit every config is exactly as it was."""
+    """Inside, the text model's attention is `ragged_attention`, which RaggedCache needs; undone exactly on exit."""
     register()
-    with switched(model, NAME):
+    with attention_implementation(model, NAME):
         yield

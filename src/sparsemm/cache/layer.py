@@ -1,4 +1,4 @@
-"""A cache layer that does its own attention: how the attention function finds it, and what it is then given."""
+"""A cache layer that computes attention itself: how the attention function finds it, and what it is given."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-# Set on the key tensor that `update` returns: so the attention function finds the layer it belongs to.
-OWNER = "sparsemm_owner"
+# Attribute that `update` sets on the key tensor, so that the attention function finds the cache layer of the keys.
+CACHE_LAYER = "sparsemm_cache_layer"
 
 
-class Step(NamedTuple):
-    """One layer's attention in one forward pass, new tokens only: q of them."""
+class AttentionInputs(NamedTuple):
+    """What the attention of one layer gets in one forward pass; keys and values of its q new tokens only."""
 
     module: torch.nn.Module
     query: torch.Tensor  # [B, Hq, q, D] after RoPE
@@ -23,8 +23,8 @@ class Step(NamedTuple):
     scaling: float
     dropout: float
 
-    def among_themselves(self) -> torch.Tensor:
-        """Plain causal attention of the new tokens, [B, q, Hq, D]: the whole of it in a prefill."""
+    def causal_attention(self) -> torch.Tensor:
+        """Causal attention among the new tokens, [B, q, Hq, D]; in a prefill these are all tokens."""
         out, _ = sdpa_attention_forward(
             self.module,
             self.query,
@@ -37,8 +37,8 @@ class Step(NamedTuple):
         return out
 
 
-class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """What transformers asks of a cache layer, where all work is done by `attend`."""
+class AttendingCacheLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """Base of cache layers that compute attention themselves, in `attend`, with all that transformers asks of one."""
 
     is_compileable = False
     is_sliding = False
@@ -47,26 +47,26 @@ class OwnedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to make before it is known what is kept."""
+        """Nothing: what to allocate is known after the prefill's attention."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hand the new keys and values on, marked: the attention function gives them to `attend`."""
-        setattr(key_states, OWNER, self)
+        """Return the new keys and values, marked as this layer's: the attention function gives them to `attend`."""
+        setattr(key_states, CACHE_LAYER, self)
         return key_states, value_states
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        """0 where rows have unequal lengths: positions are then given explicitly."""
+        """0: rows may have unequal lengths, so callers give positions explicitly."""
         return 0
 
     def get_max_length(self) -> int:
         """No limit."""
         return -1
 
-    def attend(self, step: Step) -> torch.Tensor:
-        """Take the new tokens and give their attention, [B, q, Hq, D]. Each kind of layer has its own."""
-        return step.among_themselves()
+    def attend(self, inputs: AttentionInputs) -> torch.Tensor:
+        """Attention of the new tokens, [B, q, Hq, D]; subclasses also store them."""
+        return inputs.causal_attention()

@@ -1,7 +1,7 @@
 """RaggedCache: a KV cache in which every (row, KV head) keeps its own number of tokens.
 
-Prefill attends to everything; then each layer keeps only what its chooser kept and decode appends in place
-(kernels/storage.py). At any time one layer's full keys and values are alive, no more.
+Prefill attends to the whole prompt; then each layer stores only the tokens that its selector keeps, and decode appends
+in place (stores/). Full keys and values exist for one layer at a time.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers.cache_utils import Cache
 
-from sparsemm.cache.layer import OwnedLayer, Step
+from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
 from sparsemm.cache.stores.base import Store
 from sparsemm.cache.stores.registry import combine_stores, make_store
 from sparsemm.errors import InputError
 
 _VALID = "sparsemm_valid"
 
-# chooser(query [B, Hq, T, D], key [B, Hkv, T, D], valid bool [B, T] or None, scaling) -> bool [B, Hkv, T]
-Chooser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, float], torch.Tensor]
+# The tokens that a layer keeps of a prompt, bool [B, Hkv, T]:
+# selector(query [B, Hq, T, D], key [B, Hkv, T, D], valid bool [B, T] or None, scaling)
+TokenSelector = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, float], torch.Tensor]
 
 
 def valid_tokens(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
-    """Which of the newest `count` tokens are no padding, bool [B, count]; None when all are.
+    """Which of the newest `count` tokens are no pads, bool [B, count]; None when none is a pad.
 
-    mask: bool [B, 1, q, kv] as the attention function gets it, or None.
+    Args:
+        mask: bool [B, 1, q, kv] as the attention function gets it, or None.
+        count: tokens.
     """
     if mask is None:
         return None
     known: tuple[torch.Tensor | None] | None = getattr(mask, _VALID, None)
-    if known is None:  # all layers of a step get the same mask: look into it once
+    if known is None:  # all layers of a step get the same mask: read it on the host once
         valid = mask[:, 0, -1, -count:]
         known = (None if bool(valid.all()) else valid,)
         setattr(mask, _VALID, known)
@@ -47,43 +50,54 @@ class Session:
         return self
 
 
-class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
-    """One layer's ragged keys and values. KV heads are stored once, never repeated for their query heads."""
+class RaggedLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
+    """One layer's ragged keys and values. KV heads are stored once, never repeated for their query heads.
+
+    Args:
+        selector: which prompt tokens a prefill keeps; None for a layer that is filled by `pack`.
+        reserve: tokens that can be appended.
+        seen: tokens seen so far, evicted ones included.
+        session: the layer refuses use once it is closed; None: never.
+        storage: a kind of store, see `make_store`.
+
+    Attributes:
+        max_length: tokens in all, prompt included; sets the reserve once a prefill knows its length. None: `reserve` is
+            used.
+        store: the stored keys and values; None before the prefill.
+        kept: tokens kept when packed, int64 [R, Hkv].
+    """
 
     supports_early_init = False
 
     def __init__(
         self,
-        chooser: Chooser | None = None,
+        selector: TokenSelector | None = None,
         reserve: int = 0,
         seen: int = 0,
-        max_length: int | None = None,
         session: Session | None = None,
         storage: str = "auto",
     ) -> None:
-        """chooser: what prefill keeps (None: the owner packs); reserve: tokens that can be appended.
-
-        max_length: tokens in all, prompt included; sets the reserve when the prompt's length is known.
-        session: the layer works while it is open (None: always).
-        storage: kind of kernels.store.make_store.
-        """
         super().__init__()
-        self.chooser = chooser
+        self.selector = selector
         self.reserve = reserve
-        self.max_length = max_length
+        self.max_length: int | None = None
         self.seen = seen
         self.session = session
         self.storage = storage
         self.store: Store | None = None
-        self.kept = torch.zeros(0, 0, dtype=torch.int64)  # [R, Hkv] tokens kept when packed
+        self.kept = torch.zeros(0, 0, dtype=torch.int64)
         self._pending = False
 
-    # What transformers asks of a cache layer
+    # Called by transformers
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hand the new keys and values on, marked: the attention function has them stored by `attend`."""
+        """Return the new keys and values, marked: the attention function gives them to `attend`, which stores them.
+
+        Raises:
+            InputError: when nothing attended to the previous ones, or the session is closed.
+        """
         if self._pending or (self.session is not None and not self.session.open):
             raise InputError(
                 "this ragged cache is used without the sparsemm attention; generate inside compress(...)"
@@ -92,7 +106,7 @@ class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         return super().update(key_states, value_states)
 
     def get_seq_length(self) -> int:
-        """Tokens seen, dropped ones included: positions count from here."""
+        """Tokens seen, evicted ones included: positions count from here."""
         return self.seen
 
     def reset(self) -> None:
@@ -121,8 +135,15 @@ class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     ) -> None:
         """Store the kept tokens of full keys and values; the layer can then decode.
 
-        key, value [B, Hkv, T, D]; kept bool [R, Hkv, T]; source int64 [R]: the sample row r is taken from
-        (default: row r from sample r); reserve: tokens that can be appended (default: the layer's own).
+        Args:
+            key: [B, Hkv, T, D] after RoPE.
+            value: [B, Hkv, T, D].
+            kept: bool [R, Hkv, T].
+            source: int64 [R], the sample that row r is taken from; default: row r from sample r.
+            reserve: tokens that can be appended; default: the layer's own.
+
+        Raises:
+            InputError: for shapes that do not fit.
         """
         rows = kept.shape[0]
         if source is None:
@@ -140,17 +161,22 @@ class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.is_initialized = True
 
     def combine(self, parts: Sequence[tuple[RaggedLayer, torch.Tensor | None]], reserve: int) -> RaggedLayer:
-        """A layer like this one with the given rows (int64, None for all) of `parts`, copied once."""
+        """A layer like this one with the given rows of several layers, copied once.
+
+        Args:
+            parts: layers, each with the rows to take, int64 indexes (None: all).
+            reserve: tokens that can be appended.
+        """
         stores = [(layer.filled(), rows) for layer, rows in parts]
         seen = max(layer.seen for layer, _ in parts)
-        made = RaggedLayer(self.chooser, reserve, seen, session=self.session, storage=self.storage)
+        made = RaggedLayer(self.selector, reserve, seen, self.session, self.storage)
         made.store = combine_stores(stores, reserve)
         made.kept = torch.cat([layer.kept if rows is None else layer.kept[rows] for layer, rows in parts])
         made.is_initialized = True
         return made
 
     def filled(self) -> Store:
-        """The storage; InputError when nothing was packed yet."""
+        """The store; InputError when nothing was packed yet."""
         if self.store is None:
             raise InputError("this ragged cache is empty; run a prefill or pack every layer first")
         return self.store
@@ -160,21 +186,21 @@ class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         """Bytes of the keys and values kept when packed, as they are stored."""
         return self.filled().bytes_of(self.kept)
 
-    # Working
+    # Attention
 
-    def attend(self, step: Step) -> torch.Tensor:
-        """[B, q, Hq, D]: at prefill full attention, then pack; later append, then attend to what is held."""
+    def attend(self, inputs: AttentionInputs) -> torch.Tensor:
+        """Attention [B, q, Hq, D]: at prefill causal, then the kept tokens are packed; later over the stored tokens."""
         self._pending = False
-        query, key, value = step.query, step.key, step.value
+        query, key, value = inputs.query, inputs.key, inputs.value
         count = query.shape[2]
-        valid = valid_tokens(step.mask, count)
+        valid = valid_tokens(inputs.mask, count)
         if self.store is not None:
             self.store.append(key, value, valid)
-            out = self.store.attend(query, step.scaling)
-        elif self.chooser is not None:
-            out = step.among_themselves()
+            out = self.store.attend(query, inputs.scaling)
+        elif self.selector is not None:
+            out = inputs.causal_attention()
             reserve = None if self.max_length is None else max(self.max_length - count, 0)
-            self.pack(key, value, self.chooser(query, key, valid, step.scaling), reserve=reserve)
+            self.pack(key, value, self.selector(query, key, valid, inputs.scaling), reserve=reserve)
         else:
             self.filled()
             raise AssertionError("unreachable")
@@ -183,26 +209,30 @@ class RaggedLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
 
 class RaggedCache(Cache):
-    """A cache of RaggedLayers. `compress` fills it at prefill; or pack each layer and decode by hand."""
+    """A cache of RaggedLayers, filled by a prefill through selectors or by `pack` of every layer.
+
+    Args:
+        num_layers: text layers of the model.
+        selectors: one a layer, for a prefill through this cache.
+        reserve: tokens that can be appended.
+        seen: prompt tokens, for a cache that is packed.
+        session: the cache refuses use once it is closed; None: never.
+        storage: a kind of store, see `make_store`.
+    """
 
     def __init__(
         self,
         num_layers: int,
-        choosers: Sequence[Chooser] | None = None,
+        selectors: Sequence[TokenSelector] | None = None,
         *,
         reserve: int = 0,
         seen: int = 0,
-        max_length: int | None = None,
         session: Session | None = None,
         storage: str = "auto",
     ) -> None:
-        """choosers: one a layer, for prefill through this cache; seen: prompt tokens, for a loop by hand.
-
-        reserve, max_length, session, storage: see RaggedLayer.
-        """
-        each = choosers if choosers is not None else [None] * num_layers
+        each = selectors if selectors is not None else [None] * num_layers
         self.session = session
-        self.ragged = [RaggedLayer(chooser, reserve, seen, max_length, session, storage) for chooser in each]
+        self.ragged = [RaggedLayer(selector, reserve, seen, session, storage) for selector in each]
         super().__init__(layers=list(self.ragged))
 
     @property
@@ -221,8 +251,13 @@ class RaggedCache(Cache):
         """Bytes allocated, all layers."""
         return sum(layer.filled().reserved_bytes for layer in self.ragged)
 
+    def limit(self, max_length: int) -> None:
+        """Reserve space for `max_length` tokens in all, prompt included, at the prefill that will fill the cache."""
+        for layer in self.ragged:
+            layer.max_length = max_length
+
     def grow(self, tokens: int) -> None:
-        """Make room for `tokens` more in every layer; copies the cache only if there is not enough."""
+        """Reserve space for `tokens` more in every layer; copies a layer only if it has too little."""
         for index, layer in enumerate(self.ragged):
             if layer.store is None:
                 layer.reserve = max(layer.reserve, tokens)
@@ -230,14 +265,14 @@ class RaggedCache(Cache):
                 self._replace(index, layer.combine([(layer, None)], tokens))
 
     def keep_rows(self, rows: torch.Tensor) -> None:
-        """Keep only these rows (int64 indexes), for example those still generating. Copies what stays."""
+        """Keep only these rows (int64 indexes), for example those still generating; they are copied."""
         for index, layer in enumerate(self.ragged):
             left = layer.filled().reserve - layer.filled().grown
             self._replace(index, layer.combine([(layer, rows)], left))
 
     @classmethod
     def combine(cls, caches: Sequence[RaggedCache], *, reserve: int) -> RaggedCache:
-        """One cache with the rows of all `caches`, in order; each may have seen another number of tokens."""
+        """One cache with the rows of all `caches`, in order; they may have seen different numbers of tokens."""
         made = cls(len(caches[0].ragged), storage=caches[0].ragged[0].storage)
         for index, layer in enumerate(list(made.ragged)):
             made._replace(index, layer.combine([(cache.ragged[index], None) for cache in caches], reserve))
@@ -245,7 +280,7 @@ class RaggedCache(Cache):
 
     @property
     def filled(self) -> bool:
-        """Whether every layer holds its share of a prompt."""
+        """Whether every layer was filled with a prompt."""
         return all(layer.store is not None for layer in self.ragged)
 
     def _replace(self, index: int, layer: RaggedLayer) -> None:

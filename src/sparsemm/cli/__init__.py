@@ -1,7 +1,7 @@
-"""`sparsemm`: ask about images under a compressed cache, score a model's heads, audit budgets.
+"""The command line `sparsemm`: answer questions with a compressed cache, score a model's heads, audit budgets.
 
-Every command returns one JSON-able dictionary; `--json` prints it, else the command makes text of it. Bad input
-is one line on stderr and exit code 2, Ctrl-C is 130. torch is imported only by commands that run a model.
+Every command returns a JSON-able dictionary, printed with `--json` or else formatted as text. Bad input is one line on
+stderr and exit code 2; Ctrl-C is 130. Only commands that run a model import torch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _COMMANDS = (answer, heads, audit)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the line and exit with code 2."""
         self.exit(2, f"sparsemm: {message}; see `{self.prog} --help`\n")
 
 
@@ -42,26 +43,31 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code: 0 done, 1 out of memory, 2 bad usage or input, 130 interrupted."""
+    """Run one command line.
+
+    Args:
+        argv: its words; None for those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 out of memory, 2 bad usage or input, 130 interrupted.
+    """
     try:
         args = make_parser().parse_args(argv)
         result: dict[str, Any] = args.run(args)
         print(json.dumps(result) if args.json else args.show(result), flush=True)
-    except SystemExit as ended:  # argparse ends --help, --version and bad usage so
+    except SystemExit as ended:  # raised by argparse for --help, --version and bad usage
         return ended.code if isinstance(ended.code, int) else 2
     except InputError as error:
         print(f"sparsemm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of a pipe (head, less) has left: nothing is wrong
+    except BrokenPipeError:  # the reader of a pipe (head, less) has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (MemoryError, RuntimeError) as error:
-        if type(error).__name__ not in (
-            "MemoryError",
-            "OutOfMemoryError",
-        ):  # torch's own, without importing torch
+        # By name: torch's OutOfMemoryError is recognised without importing torch.
+        if type(error).__name__ not in ("MemoryError", "OutOfMemoryError"):
             raise
         print(
             "sparsemm: out of memory; use a smaller --dtype, a smaller image or another --device",

@@ -1,4 +1,4 @@
-"""`sparsemm answer`: one question about one image (or several) under a policy, and against the full cache."""
+"""`sparsemm answer`: answers a question about one image or several with a compressed cache, and with the full one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparsemm.methods import METHODS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sparsemm.models.loading import Loaded
+    from sparsemm.models import Loaded
     from sparsemm.policies import Policy
 
 _EXAMPLES = """\
@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
         type=float,
         default=0.1,
         metavar="X",
-        help="share of the budget that all heads get alike, 0 to 1; sparsemm, random_heads (default: %(default)s)",
+        help="share of the budget that every head gets, 0 to 1; sparsemm, random_heads (default: %(default)s)",
     )
     parser.add_argument(
         "--scores",
@@ -87,7 +87,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Answer; what can be wrong with the input is found before the model is loaded, where it can be."""
+    """Run the command. Images, policy and scores are checked before the model is loaded."""
     images = [open_image(name) for name in args.images]
     policy = _policy(args)
     loaded = load(args)
@@ -99,21 +99,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return result | {"full": None}
     from sparsemm.policies import FullKV
 
-    # Last, so that what the first call of a process costs is not counted in our favour.
+    # The full cache runs second, so that the cost of a process's first call does not favour compression.
     return result | {"full": ask(loaded, FullKV(), images, args)}
 
 
 def _policy(args: argparse.Namespace) -> Policy:
     from sparsemm.policies import make_policy, parse_label
+    from sparsemm.policies.registry import needs_scores
 
     scores = None
-    if parse_label(args.policy)[0] == "sparsemm":
+    if needs_scores(parse_label(args.policy)[0]):
         scores = find_scores(args.scores, args.model)
     return make_policy(args.policy, budget=args.budget, window=args.window, rho=args.rho, scores=scores)
 
 
 def open_image(name: str) -> Image:
-    """The image of a file, RGB. Raises InputError when there is none or it cannot be read."""
+    """The RGB image of a file.
+
+    Raises:
+        InputError: if there is none or it cannot be read.
+    """
     from PIL import Image
 
     try:
@@ -128,12 +133,23 @@ def open_image(name: str) -> Image:
 def ask(
     loaded: Loaded, policy: Policy, images: Sequence[Image], args: argparse.Namespace, storage: str = "auto"
 ) -> dict[str, Any]:
-    """One greedy answer under `policy`: the text and what it took. Times are of one run, nothing warmed up."""
+    """Answer once, greedily, under a policy.
+
+    Args:
+        loaded: model and processor.
+        policy: what the cache keeps.
+        images: of the prompt.
+        args: the command line, for the question and the limits.
+        storage: of the kept tokens: auto, int8 or int4.
+
+    Returns:
+        The text, token and byte counts, and times (of one run, without warm-up).
+    """
     import torch
 
-    from sparsemm.cli.progress import Watch
+    from sparsemm.cli.progress import GenerationProgress
     from sparsemm.generation.compress import compress
-    from sparsemm.models.loading import build_inputs
+    from sparsemm.models import build_inputs
 
     inputs = build_inputs(loaded, [list(images)], [args.question], loaded.model.device)
     prompt = inputs["input_ids"].shape[1]
@@ -141,10 +157,10 @@ def ask(
     with (
         torch.no_grad(),
         compress(model, policy, any_scores=args.any_scores, storage=storage) as kept,
-        Watch(model, policy.name, args.max_new_tokens, shown=not args.quiet) as watch,
+        GenerationProgress(model, policy.name, args.max_new_tokens, shown=not args.quiet) as progress,
     ):
         generate: Any = model.generate
-        options = {"max_new_tokens": args.max_new_tokens, "do_sample": False, "streamer": watch}
+        options = {"max_new_tokens": args.max_new_tokens, "do_sample": False, "streamer": progress}
         output = generate(**inputs, **options, pad_token_id=_pad(tokenizer))
         return {
             "text": tokenizer.decode(output[0, prompt:].tolist(), skip_special_tokens=True).strip(),
@@ -153,8 +169,8 @@ def ask(
             "kept_tokens": float(kept.kept.double().mean()),
             "cache_bytes": kept.cache_bytes,
             "reserved_bytes": kept.reserved_bytes,
-            "prefill_seconds": watch.prefill_seconds,
-            "decode_ms_per_token": watch.decode_ms_per_token,
+            "prefill_seconds": progress.prefill_seconds,
+            "decode_ms_per_token": progress.decode_ms_per_token,
         }
 
 
@@ -163,7 +179,7 @@ def _pad(tokenizer: Any) -> int:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The answer, then a line of facts a run."""
+    """The result as text: the answer, then a table with one row per run."""
     label = result["policy"] if result["budget"] is None else f"{result['policy']} at {result['budget']}"
     label += "" if result["storage"] == "auto" else f", {result['storage']}"
     runs = [(label, result)] + ([("full cache", result["full"])] if result["full"] else [])

@@ -1,11 +1,11 @@
-"""`sparsemm audit`: the budget asked for against the tokens a policy really keeps."""
+"""`sparsemm audit`: the tokens that each policy keeps, against the budget asked for."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from sparsemm.budget.audit import audit
+from sparsemm.budget import audit
 from sparsemm.cli.common import at_least, command, find_scores, table, text_config
 
 _EXAMPLES = """\
@@ -60,13 +60,13 @@ def add(commands: Any) -> None:
         type=float,
         default=0.1,
         metavar="X",
-        help="share that all heads get alike (default: %(default)s)",
+        help="share of the budget that every head gets, 0 to 1 (default: %(default)s)",
     )
     parser.set_defaults(run=run, show=show)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The audit of one model's scores."""
+    """Run the command."""
     scores = find_scores(args.scores, args.model)
     kv_heads = args.kv_heads or scores.num_kv_heads or _configured(args.model) or scores.values.shape[1]
     rows = audit(
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _configured(model: str | None) -> int | None:
-    """KV heads a layer by a model's config.json; None where it does not say."""
+    """KV heads per layer in a model's config.json, or None."""
     if model is None:
         return None
     text = text_config(model)
@@ -91,7 +91,7 @@ def _configured(model: str | None) -> int | None:
 
 
 def show(result: dict[str, Any]) -> str:
-    """A row a policy and budget."""
+    """The result as text: one row per policy, budget and prompt length."""
     rows = [
         [
             each["policy"],
@@ -102,7 +102,7 @@ def show(result: dict[str, Any]) -> str:
         ]
         for each in result["rows"]
     ]
-    rows = list({tuple(row[:3]): row for row in rows}.values())  # the full cache once a prompt length
+    rows = list({tuple(row[:3]): row for row in rows}.values())  # the full cache is the same at every budget
     head = (
         f"{result['layers']} layers x {result['kv_heads']} KV heads, window {result['window']}, rho "
         f"{result['rho']:g}; tokens per KV head, mean over the model"

@@ -1,4 +1,4 @@
-"""What the commands share: options, loading with progress, finding scores, tables of text."""
+"""Shared by the commands: options, loading a model with progress, finding scores, checks, text tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
 
 if TYPE_CHECKING:
-    from sparsemm.models.loading import Loaded
+    from sparsemm.models import Loaded
 
-_SLOW_BYTES = 500_000_000  # weights beyond this take seconds to read
+_SLOW_BYTES = 500_000_000  # larger weights take seconds to load
 
 
 def command(commands: Any, name: str, *, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
-    """The parser of one command, with the options that all have."""
+    """The parser of one command, with the options of all commands.
+
+    Args:
+        commands: argparse's subparsers.
+        name: of the command.
+        summary: one line, for the list of commands.
+        text: description in the command's help.
+        examples: command lines at the end of the help.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -35,7 +43,7 @@ def command(commands: Any, name: str, *, summary: str, text: str, examples: str)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where and in what precision a model runs."""
+    """Add the options --device and --dtype."""
     parser.add_argument(
         "--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N (default: %(default)s)"
     )
@@ -48,7 +56,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def at_least(least: int) -> Any:
-    """A whole number from `least` on, as an argparse type."""
+    """An argparse type: a whole number that is at least `least`."""
 
     def whole(text: str) -> int:
         try:
@@ -63,10 +71,10 @@ def at_least(least: int) -> Any:
 
 
 def load(args: argparse.Namespace) -> Loaded:
-    """The model of --model on --device; large weights are loaded under a progress bar."""
+    """Load the model of --model onto --device, with a progress bar if its weights are large."""
     from transformers.utils import logging
 
-    from sparsemm.models.loading import load_model
+    from sparsemm.models import load_model
 
     with bar_of_weights(logging, not args.quiet and _weight_bytes(Path(args.model)) > _SLOW_BYTES):
         return load_model(args.model, device=args.device, dtype=args.dtype)
@@ -74,7 +82,7 @@ def load(args: argparse.Namespace) -> Loaded:
 
 @contextmanager
 def bar_of_weights(logging: Any, shown: bool) -> Iterator[None]:
-    """Transformers' own bar while weights load, or none; afterwards its setting is what it was."""
+    """Switch transformers' progress bars on or off inside the block; restore the setting afterwards."""
     before = logging.is_progress_bar_enabled()
     switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
     switch[shown]()
@@ -89,7 +97,11 @@ def _weight_bytes(folder: Path) -> int:
 
 
 def find_scores(scores: str | None, model: str | None) -> HeadScores:
-    """Scores of a file or folder, else those in the model's folder; InputError says how to make them."""
+    """Head scores of a file or folder, else those in the model's folder.
+
+    Raises:
+        InputError: if there are none; the message says how to make them.
+    """
     if scores is not None:
         path = Path(scores)
         return HeadScores.from_pretrained(path) if path.is_dir() else HeadScores.load(path)
@@ -106,7 +118,11 @@ def find_scores(scores: str | None, model: str | None) -> HeadScores:
 
 
 def text_config(model: str) -> dict[str, Any]:
-    """What a model's config.json says of its text model. Raises InputError when there is none."""
+    """The text model's part of a model's config.json.
+
+    Raises:
+        InputError: if there is none or it cannot be read.
+    """
     path = Path(model) / "config.json"
     if not path.parent.is_dir():
         raise InputError(f"{model}: no such model folder; give the folder of a transformers model")
@@ -119,11 +135,13 @@ def text_config(model: str) -> dict[str, Any]:
 
 
 def check_writable(option: str, path: str | Path | None, suffixes: tuple[str, ...]) -> None:
-    """Raise InputError, before any work, for a file that has a wrong ending or that cannot be written."""
+    """Raise InputError for an output file with another suffix than `suffixes`, or one that cannot be written."""
     if path is None:
         return
     if Path(path).suffix not in suffixes:
-        raise InputError(f"{option}: {path} ends in none of {', '.join(suffixes)}; name the file so")
+        raise InputError(
+            f"{option}: {path} ends in none of {', '.join(suffixes)}; choose a name with one of these"
+        )
     folder = Path(path).absolute().parent
     while not folder.exists():
         folder = folder.parent
@@ -132,7 +150,7 @@ def check_writable(option: str, path: str | Path | None, suffixes: tuple[str, ..
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns of text: the first to the left, the others to the right."""
+    """A text table: the first column left-aligned, the others right-aligned."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(header))]
     lines = []
@@ -145,7 +163,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people read them: 3.4 MiB."""
+    """A number of bytes as text: "3.4 MiB"."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

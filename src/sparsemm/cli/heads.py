@@ -1,4 +1,4 @@
-"""`sparsemm heads`: which query heads look at the image, as a table, a figure and a scores file."""
+"""`sparsemm heads`: the visual scores of a model's query heads, as a table, a figure and a scores file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from sparsemm.cli.common import (
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
-from sparsemm.results.files import whole_file
+from sparsemm.methods import CONVENTIONS, MATCHINGS
+from sparsemm.results.files import atomic_write
 
 _EXAMPLES = """\
   sparsemm heads --model models/llava --save                    score, keep head_scores.parquet with the model
@@ -82,13 +83,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--matching",
         default="released",
-        choices=("released", "exact"),
+        choices=MATCHINGS,
         help="how a token finds its word: the only word that holds it, or by alignment (default: %(default)s)",
     )
     parser.add_argument(
         "--convention",
         default="released",
-        choices=("released", "all"),
+        choices=CONVENTIONS,
         help="image tokens that count: high resolution only, or all (default: %(default)s)",
     )
     add_device(parser)
@@ -96,7 +97,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Score or read the scores, then write what was asked for."""
+    """Run the command: score a model or read a scores file, then write the files asked for."""
     target = _target(args)
     check_writable("--figure", args.figure, (".png", ".pdf"))
     check_writable("--save", target, (".parquet", ".json"))
@@ -155,7 +156,7 @@ def _target(args: argparse.Namespace) -> Path | None:
 
 
 def _score(args: argparse.Namespace) -> HeadScores:
-    """Scores of --model, with what made them as metadata."""
+    """Score the heads of --model; the metadata says how."""
     from sparsemm.heads.probe import generate_probe
     from sparsemm.heads.scoring import score_heads
     from sparsemm.heads.synthdog import read_synthdog
@@ -179,19 +180,19 @@ def _score(args: argparse.Namespace) -> HeadScores:
 
 
 def draw(scores: HeadScores, name: str, path: Path) -> None:
-    """Heat map, sorted scores and cumulative share of one model, to one .png or .pdf file."""
+    """Draw figure 2 of one model (heat map, sorted scores, cumulative share) to a .png or .pdf file."""
     from sparsemm.reporting.figures.heatmap import figure2
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.parquet"
         scores.save(file)
         figure2([file], file.with_name("drawn"))
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(file.with_name(f"drawn{path.suffix}").read_bytes())
 
 
 def show(result: dict[str, Any]) -> str:
-    """The best heads, then how few hold how much."""
+    """The result as text: the best heads, then the shares of the score that they hold."""
     rows = [
         [each["rank"], each["layer"], each["head"], f"{each['score'] * 100:.2f} %"] for each in result["top"]
     ]

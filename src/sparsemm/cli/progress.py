@@ -1,4 +1,4 @@
-"""What a generate call is doing: a bar over the layers of the prefill, one over the tokens, and their times."""
+"""Progress bars and times of one `generate` call: prefill by layer, decode by token."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from sparsemm.models.text import text_layers
 _DELAY = 2.0  # seconds of work before a bar is shown
 
 
-class Watch(BaseStreamer):
-    """A streamer and context manager around one `generate` of one row."""
+class GenerationProgress(BaseStreamer):
+    """Progress bars and times of one `generate` call with one row. A streamer, and a context manager around the call.
+
+    Args:
+        model: that generates.
+        label: of the bars.
+        max_new_tokens: of the call.
+        shown: whether to show bars.
+    """
 
     def __init__(self, model: PreTrainedModel, label: str, max_new_tokens: int, *, shown: bool) -> None:
         self._model = model
@@ -28,7 +35,7 @@ class Watch(BaseStreamer):
         self._hooks = [layer.register_forward_hook(self._layer_done) for layer in layers]
         self._times: list[float] = []
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> GenerationProgress:
         self._start = self._now()
         return self
 
@@ -45,7 +52,7 @@ class Watch(BaseStreamer):
         self._prefill.close()
 
     def put(self, value: torch.Tensor) -> None:
-        """Called by generate with the prompt, then with each token (already on the CPU: it is done)."""
+        """Called by `generate` with the prompt, then with each new token on the CPU."""
         if value.dim() > 1:
             return
         self._prefill_over()
@@ -53,20 +60,21 @@ class Watch(BaseStreamer):
         self._decode.update()
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Called by `generate` at the end; nothing to do."""
 
     def _now(self) -> float:
+        """The time, after the device has finished its work."""
         if self._model.device.type == "cuda":
             torch.cuda.synchronize(self._model.device)
         return time.perf_counter()
 
     @property
     def prefill_seconds(self) -> float:
-        """Until the first token, the vision tower included."""
+        """Time to the first token, vision tower included."""
         return self._times[0] - self._start
 
     @property
     def decode_ms_per_token(self) -> float | None:
-        """Mean of the tokens after the first; None if there is only one."""
+        """Mean time of the tokens after the first; None if there is only one."""
         steps = len(self._times) - 1
         return (self._times[-1] - self._times[0]) / steps * 1e3 if steps else None

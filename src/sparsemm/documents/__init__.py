@@ -1,1 +1,1 @@
-"""Generated pages, their words and fonts. No torch."""
+"""Generated document images with words and boxes, and checks of boxes. Works without torch."""

@@ -1,4 +1,4 @@
-"""A box on an image, and what must hold of boxes and images before anything is computed with them."""
+"""The type of a box on an image, and the checks of boxes and image sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
 
 
 def check_box(box: Sequence[float], image_size: tuple[int, int], where: str = "box") -> None:
-    """Raise InputError unless ``box`` (x0, y0, x1, y1 in px) has area and lies inside the (H, W) image."""
+    """Check that a box has area and lies inside its image.
+
+    Args:
+        box: x0, y0, x1, y1 in px.
+        image_size: height and width in px.
+        where: what the message starts with.
+
+    Raises:
+        InputError: if it does not.
+    """
     height, width = image_size
     values = [float(v) for v in box]
     shown = "(" + ", ".join(f"{v:g}" for v in values) + ")"
@@ -25,7 +34,11 @@ def check_box(box: Sequence[float], image_size: tuple[int, int], where: str = "b
 
 
 def check_image_size(image_size: Sequence[int], where: str = "image") -> tuple[int, int]:
-    """The (H, W) as integers, or InputError if the area is zero."""
+    """The image's height and width in px as integers.
+
+    Raises:
+        InputError: if one of them is below 1; the message starts with `where`.
+    """
     height, width = (int(v) for v in image_size)
     if height < 1 or width < 1:
         raise InputError(f"{where}: {width} x {height} px has zero area; drop the image")

@@ -1,8 +1,7 @@
-"""Rendered documents: pages of ``KEY VALUE`` lines and bar charts, in the DejaVu fonts of matplotlib.
+"""Generated documents: pages of `KEY VALUE` lines and bar charts, in the DejaVu fonts of matplotlib.
 
-The vision tower sees each tile alone, so a glyph is never set across a tile seam (it would be cut
-in two, as no real page is at 336 px tiles). Everything else is drawn at random: page shape, place,
-pitch, font size, weight, contrast, polarity, noise.
+Page shape, positions, pitch, font size and weight, contrast, polarity and noise are random. No glyph crosses a tile
+border: the vision tower encodes each tile separately, and at 64 px tiles a glyph would be cut in two.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sparsemm.documents.boxes import Box
 from sparsemm.documents.words import ALPHABET, DIGITS, LETTERS, WordSource
 
-TILE = 64  # px, one vision-tower input
+TILE = 64  # px, side of a vision-tower input
 PAGE_SIZES = ((128, 128), (192, 128), (128, 192))  # width, height in px
 PAGE_WEIGHTS = (3, 1, 1)
 READ_PROMPT = "Provide all the OCR results of this image."
@@ -29,19 +28,20 @@ _FONTS = ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Obliq
 
 @dataclass(frozen=True)
 class Glyph:
-    """One drawn character and the cell (x0, y0, x1, y1 in px) that holds its ink."""
+    """One drawn character and the box that contains its ink."""
 
     char: str
     box: Box
 
     @property
     def center(self) -> tuple[float, float]:
+        """x, y in px."""
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word and its box (x0, y0, x1, y1) in px."""
+    """A word, its box and its characters."""
 
     text: str
     box: Box
@@ -50,7 +50,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Line:
-    """One ``KEY VALUE`` line of a page, or one bar of a chart."""
+    """One `KEY VALUE` line of a page, or one bar of a chart."""
 
     key: str
     value: str
@@ -59,7 +59,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Document:
-    """A rendered document with its ground truth."""
+    """A document image with its ground truth.
+
+    Attributes:
+        image: RGB.
+        lines: top to bottom.
+        kind: "page" or "chart".
+    """
 
     image: Image.Image
     lines: tuple[Line, ...]
@@ -67,15 +73,16 @@ class Document:
 
     @property
     def words(self) -> list[Word]:
+        """The words of all lines, in reading order."""
         return [word for line in self.lines for word in line.words]
 
     @property
     def transcript(self) -> str:
-        """What reading everything should answer: a line per ``KEY VALUE``, top to bottom."""
+        """The expected answer to READ_PROMPT: one line per `KEY VALUE`, top to bottom."""
         return "\n".join(f"{line.key} {line.value}" for line in self.lines)
 
     def question(self, line: Line) -> str:
-        """The prompt that asks for the value of ``line``."""
+        """The prompt that asks for the value of `line`."""
         return (BAR_PROMPT if self.kind == "chart" else VALUE_PROMPT).format(key=line.key)
 
 
@@ -88,7 +95,7 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def _mask(name: str, size: int, char: str) -> tuple[Image.Image, int]:
-    """The glyph's coverage mask and its height in px, cut to its ink."""
+    """The glyph's coverage mask, cropped to its ink, and its height in px."""
     font = _font(name, size)
     left, top, right, bottom = font.getbbox(char)
     mask = Image.new("L", (int(right - left), int(bottom - top)), 0)
@@ -98,6 +105,8 @@ def _mask(name: str, size: int, char: str) -> tuple[Image.Image, int]:
 
 @dataclass(frozen=True)
 class _Style:
+    """How one document is drawn: font size and pitch in px, grey levels of ink and paper."""
+
     font: str
     size: int
     pitch: int
@@ -106,6 +115,7 @@ class _Style:
 
     @classmethod
     def draw(cls, rng: random.Random) -> _Style:
+        """A random style; one in four is light on dark."""
         pitch = rng.choice((8, 8, 9, 10))
         size = rng.randint(11, 12) if pitch == 8 else rng.randint(11, pitch + 4)
         paper = rng.randint(190, 255)
@@ -116,21 +126,21 @@ class _Style:
 
     @property
     def height(self) -> int:
-        """Ink height of the tallest character in px (upper case and digits share it)."""
+        """Ink height of the tallest character in px (upper-case letters and digits have the same)."""
         return max(_mask(self.font, self.size, char)[1] for char in "O0Q8")
 
 
-def _past_seam(start: int, extent: int) -> int:
-    """``start`` moved forward so that [start, start + extent) crosses no tile seam."""
+def _within_tile(start: int, extent: int) -> int:
+    """`start`, moved forward if [start, start + extent) would cross a tile border."""
     return start if start % TILE + extent <= TILE else (start // TILE + 1) * TILE
 
 
 def _layout(text: str, x: int, y: int, style: _Style) -> tuple[list[Glyph], int]:
-    """Cells of ``text`` from x on (a space leaves a cell free), and the x after the last one."""
+    """The glyphs of `text` from x on (a space takes one pitch), and the x after the last one."""
     glyphs = []
     for char in text:
         if char != " ":
-            x = _past_seam(x, style.pitch)
+            x = _within_tile(x, style.pitch)
             glyphs.append(Glyph(char, (x, y, x + style.pitch, y + style.height)))
         x += style.pitch
     return glyphs, x
@@ -146,13 +156,13 @@ def _paint(image: Image.Image, words: list[Word], style: _Style) -> None:
         for glyph in word.glyphs:
             mask, _ = _mask(style.font, style.size, glyph.char)
             x0, x1, bottom = (int(glyph.box[side]) for side in (0, 2, 3))
-            if mask.width > x1 - x0:  # an oblique W may lean out of its cell: squeeze it, never cut it
+            if mask.width > x1 - x0:  # an oblique W can be wider than its box: scale it
                 mask = mask.resize((x1 - x0, mask.height))
             image.paste(style.ink, (x0 + (x1 - x0 - mask.width) // 2, bottom - mask.height), mask)
 
 
 def _rows(rng: random.Random, count: int, height: int, page_height: int) -> list[int]:
-    """Top edges of ``count`` rows at random heights, apart and off the seams; fewer if they do not fit."""
+    """Top edges of up to `count` rows at random heights, without overlap and within tiles."""
     slack = page_height - count * (height + 2)
     while slack < 0:
         count -= 1
@@ -163,13 +173,14 @@ def _rows(rng: random.Random, count: int, height: int, page_height: int) -> list
         top = cut + index * (height + 2) + 1
         if rows:
             top = max(top, rows[-1] + height + 2)
-        top = _past_seam(top, height)
+        top = _within_tile(top, height)
         if top + height <= page_height:
             rows.append(top)
     return rows
 
 
 def _finish(canvas: Image.Image, rng: random.Random) -> Image.Image:
+    """The RGB image with Gaussian noise."""
     pixels = np.asarray(canvas, dtype=np.float32)
     noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(pixels.shape, dtype=np.float32)
     pixels = pixels + rng.uniform(0, 8) * noise
@@ -177,12 +188,12 @@ def _finish(canvas: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def generate_document(rng: random.Random, *, split: str, kind: str = "page") -> Document:
-    """Draw one document.
+    """Generate one document.
 
     Args:
-        rng: the source of all randomness.
-        split: ``train``, ``eval`` or ``probe``; their words are disjoint.
-        kind: ``page`` (key-value lines) or ``chart`` (labelled bars with numbers).
+        rng: the only source of randomness.
+        split: "train", "eval" or "probe"; no word is in two splits.
+        kind: "page" (key-value lines) or "chart" (labelled bars with numbers).
 
     Raises:
         ValueError: for an unknown split or kind.
@@ -204,7 +215,8 @@ def generate_document(rng: random.Random, *, split: str, kind: str = "page") -> 
 def _lines(
     rng: random.Random, source: WordSource, style: _Style, canvas: Image.Image, rows: list[int]
 ) -> list[Line]:
-    cells = (canvas.width - 2 * style.pitch) // style.pitch  # what seams may cost is kept free
+    """Key-value lines; the caller paints them."""
+    cells = (canvas.width - 2 * style.pitch) // style.pitch  # two are left for glyphs moved to the next tile
     lines = []
     for y in rows:
         key = source.draw(LETTERS, 3)
@@ -219,6 +231,7 @@ def _lines(
 def _bars(
     rng: random.Random, source: WordSource, style: _Style, canvas: Image.Image, rows: list[int]
 ) -> list[Line]:
+    """Bars with a label and a number, as lines; the bars are drawn here, the caller paints the words."""
     brush = ImageDraw.Draw(canvas)
     fill = (style.ink + 2 * style.paper) // 3
     left = rng.randint(0, 6)

@@ -1,7 +1,6 @@
-"""Random words whose split (train, eval, probe) is a function of their spelling.
+"""Random words, each assigned to one split (train, eval, probe) by its checksum.
 
-A word belongs to exactly one split, so training, evaluation and probe documents can never share
-a word, whatever their seeds.
+Training, evaluation and probe documents therefore share no word, whatever their seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ SPLITS = ("train", "eval", "probe")
 
 
 def split_of(word: str) -> str:
-    """The split that owns ``word``: 80 % of words train, 10 % eval, 10 % probe, by checksum."""
+    """The split of a word by its checksum: 80 % train, 10 % eval, 10 % probe."""
     bucket = zlib.crc32(word.encode()) % 10
     return "eval" if bucket == 8 else "probe" if bucket == 9 else "train"
 
@@ -26,10 +25,17 @@ def _bigrams(word: str) -> list[str]:
 
 
 class WordSource:
-    """Draws words of one split; no two characters follow each other twice within one document.
+    """Draws words of one split for one document, in which no pair of consecutive characters occurs twice.
 
-    Unique bigrams make every character of a page predictable from the one before it, so a page can
-    be read by induction over its image tokens, the mechanism that the experiment is about.
+    Every character of a page is then determined by the one before it, so a model can read a page by induction over its
+    image tokens, the mechanism under study.
+
+    Args:
+        rng: source of randomness.
+        split: "train", "eval" or "probe".
+
+    Raises:
+        ValueError: for an unknown split.
     """
 
     def __init__(self, rng: random.Random, split: str) -> None:
@@ -40,7 +46,11 @@ class WordSource:
         self.used: set[str] = set()
 
     def draw(self, alphabet: str, length: int) -> str:
-        """A new word of ``length`` characters of ``alphabet`` that belongs to this split."""
+        """A new word of this split.
+
+        Raises:
+            ValueError: if no word with unused pairs of characters was found.
+        """
         for _ in range(10_000):
             word = "".join(self.rng.choice(alphabet) for _ in range(length))
             pairs = _bigrams(word)

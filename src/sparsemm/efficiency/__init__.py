@@ -1,8 +1,7 @@
-"""Speed and memory of a policy at one prompt length and batch: a prompt, its prefill, decode, what was moved."""
+"""Speed and memory of a policy at one prompt length and batch: prefill and decode latency, peak memory."""
 
-from sparsemm.efficiency.measurement import Measured, measure
+from sparsemm.efficiency.measurement import Measured, MeasureSettings, measure
 from sparsemm.efficiency.profile import Profile, profile_cell
 from sparsemm.efficiency.prompt import build_prompt
-from sparsemm.generation.prefill import prefill
 
-__all__ = ["Measured", "Profile", "build_prompt", "measure", "prefill", "profile_cell"]
+__all__ = ["MeasureSettings", "Measured", "Profile", "build_prompt", "measure", "profile_cell"]

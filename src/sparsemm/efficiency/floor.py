@@ -1,4 +1,4 @@
-"""The floor of a decode step: the bytes that it must move, and how fast this device moves bytes."""
+"""The lower bound of a decode step's time: the bytes that it must read, and the bandwidth of the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers.modeling_utils import PreTrainedModel
 from sparsemm.cache.ragged import RaggedCache
 from sparsemm.runtime.clock import timed
 
-_COPIED = {"cuda": 1 << 32, "cpu": 1 << 26}  # bytes of one copy: many times what the device's caches hold
+_COPIED = {"cuda": 1 << 32, "cpu": 1 << 26}  # bytes of one copy: much larger than the device's caches
 _FREE_SHARE = 0.85  # of the free memory that the caches of the largest batch may take
 MOST_ROWS = 512  # of the largest batch: host-side tables grow with it
 
@@ -26,16 +26,17 @@ def weight_bytes(model: PreTrainedModel) -> int:
 
 
 def moved_bytes(cache: RaggedCache, weights: int, new_tokens: int) -> int:
-    """Bytes that a step must read, in the mean over `new_tokens` steps: weights, K and V, half of what they append.
+    """Bytes that a step must read, averaged over `new_tokens` steps.
 
-    The cache's share is that of its kept tokens as they are stored (`cache_bytes`).
+    These are the weights, the kept tokens as they are stored (`cache_bytes`), and half of the tokens that the steps
+    append.
     """
     grown = sum(layer.filled().bytes_of(torch.ones_like(layer.kept)) for layer in cache.ragged)
     return weights + cache.cache_bytes + grown * new_tokens // 2
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written ones counted, of a copy on the device: the median of ten, after two."""
+    """Bandwidth of a copy on the device, reads and writes, in bytes per second: median of ten after two warm-ups."""
     count = min(_COPIED.get(device.type, _COPIED["cpu"]), free_bytes(device) // 4)
     source = torch.ones(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -44,14 +45,16 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def largest_batch(cache: RaggedCache, device: torch.device) -> int:
-    """Rows like those of `cache`, beside it, that fill most of the free memory; at most MOST_ROWS, at least one."""
+    """How many rows of the size of `cache` fit most of the free memory beside it; at most MOST_ROWS, at least one."""
     fitting = int(_FREE_SHARE * free_bytes(device) / max(1, cache.reserved_bytes))
     return max(1, min(MOST_ROWS, fitting))
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had now: of the device, what torch has put aside given back; of the host, as Linux
-    says (elsewhere: 1 GiB)."""
+    """Free memory in bytes: of a GPU after torch's cached blocks are released, of the host as Linux reports it.
+
+    On other hosts 1 GiB is assumed.
+    """
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info(device)[0])

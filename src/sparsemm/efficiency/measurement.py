@@ -1,7 +1,7 @@
-"""Measure one prompt under one policy: prefill, decode, memory. Any model and any prompt; `profile` gives it ours.
+"""Measure one prompt under one policy: latency of prefill and decode, memory. For any model and prompt.
 
-Every policy, the full cache too, goes through the same packed storage and the same decode loop; on CUDA with triton
-its step is a CUDA graph.
+Every policy, the full cache too, uses the same packed storage and the same decode loop; on CUDA with triton its step is
+a CUDA graph.
 """
 
 from __future__ import annotations
@@ -17,42 +17,90 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.cache.attention import ragged_attention_in
-from sparsemm.cache.ragged import Chooser, RaggedCache
+from sparsemm.cache.ragged import RaggedCache, TokenSelector
 from sparsemm.efficiency.floor import copy_bandwidth, largest_batch, moved_bytes, weight_bytes
 from sparsemm.errors import InputError
-from sparsemm.generation.choosing import chooser
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import shape
 from sparsemm.policies import Policy
-from sparsemm.runtime.clock import Stopwatch, synchronize, timed, without_old_garbage
+from sparsemm.runtime.clock import Stopwatch, frozen_gc, synchronize, timed
 from sparsemm.runtime.peak_memory import PeakMemory
 
-_LONG_PREFILL_S = 1.0  # a prefill longer than this is run and timed once, and decode is repeated from its end
+LARGEST = "largest"
+_LONG_PREFILL_S = 1.0  # a longer prefill is timed only once, and the decode repeats start from its cache
 
 Prompt = Mapping[str, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How a prompt is measured.
+
+    Attributes:
+        batch: rows that decode, all of the same prompt; LARGEST: as many as fit the free memory.
+        new_tokens: decode steps of a repeat.
+        repeats: timed repeats.
+        warmup: untimed decodes before them.
+        storage: a kind of store, see `make_store`.
+
+    Raises:
+        InputError: for a batch or counts that are too small.
+    """
+
+    batch: int | str = 1
+    new_tokens: int = 100
+    repeats: int = 3
+    warmup: int = 1
+    storage: str = "auto"
+
+    def __post_init__(self) -> None:
+        for key, least in (("new_tokens", 1), ("repeats", 1), ("warmup", 0)):
+            value = getattr(self, key)
+            if value < least:
+                raise InputError(f"efficiency.{key}: {value} is too small; use {least} or more")
+        if isinstance(self.batch, int) and self.batch < 1:
+            raise InputError(f"efficiency.batches: {self.batch} is too small; use 1 or more, or {LARGEST}")
+        if isinstance(self.batch, str) and self.batch != LARGEST:
+            raise InputError(
+                f"efficiency.batches: {self.batch!r} is no batch; give numbers of rows or {LARGEST}"
+            )
+
+
 class Times(NamedTuple):
-    """Seconds of one prefill: alone, from inputs on the host to a token on the host, and of choosing what is kept."""
+    """Seconds of one prefill.
+
+    Attributes:
+        prefill_s: the prefill alone.
+        first_token_s: from inputs on the host to a token on the host.
+        selection_s: ranking and selecting the kept tokens, all layers.
+    """
 
     prefill_s: float
     first_token_s: float
     selection_s: float
 
 
-class Begun(NamedTuple):
-    """A prompt's end: its cache, the first new token int64 [R, 1], the `position_ids` of that, and how long it took."""
+class TimedPrefill(NamedTuple):
+    """A prefilled prompt.
+
+    Attributes:
+        cache: its packed cache.
+        token: int64 [R, 1], the first new token.
+        positions: its `position_ids`.
+        times: of the prefill.
+    """
 
     cache: RaggedCache
     token: torch.Tensor
-    place: torch.Tensor
+    positions: torch.Tensor
     times: Times
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured. Seconds, bytes, bytes a second; `repeats` has (prefill, decode) seconds of each repeat."""
+    """What was measured, in seconds, bytes, bytes per second; `repeats`: (prefill, decode) seconds of each repeat."""
 
     rows: int
     new_tokens: int
@@ -63,7 +111,7 @@ class Measured:
     peak_reserved_bytes: int
     cache_bytes: int
     reserved_cache_bytes: int
-    kept_tokens: float  # a KV head, in the mean
+    kept_tokens: float  # mean over KV heads
     weight_bytes: int
     moved_bytes: int
     copy_bandwidth: float
@@ -76,7 +124,7 @@ class Measured:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The columns of kind `profile` that are measured."""
+        """The measured columns of result files of kind `profile`."""
         steps = [1000 * decode / self.new_tokens for _, decode in self.repeats]
         achieved = self.moved_bytes / self.step_s
         return {
@@ -106,60 +154,56 @@ def measure(
     model: PreTrainedModel,
     inputs: Prompt,
     policy: Policy,
+    settings: MeasureSettings | None = None,
     *,
-    batch: int | None = 1,
-    new_tokens: int = 100,
-    repeats: int = 3,
-    warmup: int = 1,
     warm_inputs: Prompt | None = None,
-    storage: str = "auto",
-    inspect: Callable[[Begun, GreedyLoop], dict[str, Any]] | None = None,
+    inspect: Callable[[TimedPrefill, GreedyLoop], dict[str, Any]] | None = None,
 ) -> Measured:
-    """Time the prefill of `inputs` (one row, unpadded) and `new_tokens` greedy steps after it, `repeats` times.
+    """Time the prefill of a prompt and greedy decode steps after it, several times.
 
-    batch: rows that decode, all of this prompt: it is prefilled once and its cache copied; None: as many as fit the
-    free memory. `prefill_s`, `first_token_s` (from inputs on the host to a token on the host) and `selection_s`
-    (ranking and choosing what is kept, all layers) are of one row. An end token does not end a repeat. `warmup`
-    decodes go untimed before; `warm_inputs` is run end to end before anything is measured. Peaks are those of all
-    this, without the warm-up of `warm_inputs`.
-    inspect: called last, outside of them, with the prompt's end and the rewound loop, for `extras`.
+    The prompt is prefilled as one row; for a batch its cache is copied. `prefill_s`, `first_token_s` and `selection_s`
+    are of one row. An end token does not end a repeat. Peaks include everything but the run of `warm_inputs`.
 
-    Raises:
-        InputError: for counts that are not positive.
+    Args:
+        model: a vision-language model.
+        inputs: one unpadded row, on the host.
+        policy: what is kept.
+        settings: counts, batch and storage; default: `MeasureSettings()`.
+        warm_inputs: a prompt that is run end to end before anything is measured.
+        inspect: called last, outside of the measured time and memory, with the prefill and the rewound loop; returns
+            `extras`.
     """
-    for key, value, least in (("new_tokens", new_tokens, 1), ("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise InputError(f"efficiency.{key}: {value} is too small; use {least} or more")
-    if batch is not None and batch < 1:
-        raise InputError(f"efficiency.batches: {batch} is too small; use 1 or more, or largest")
+    settings = settings or MeasureSettings()
+    new_tokens, storage = settings.new_tokens, settings.storage
     device, weights = model.device, weight_bytes(model)
     bandwidth = copy_bandwidth(device)
     if warm_inputs is not None:
         with ragged_attention_in(model):
-            warm = _begin(model, warm_inputs, policy, 4, storage)
-            GreedyLoop(model, warm.cache, warm.token, warm.place).run(4)
+            warm = _timed_prefill(model, warm_inputs, policy, 4, storage)
+            GreedyLoop(model, warm.cache, warm.token, warm.positions).run(4)
         del warm
-    with ragged_attention_in(model), without_old_garbage():
+    with ragged_attention_in(model), frozen_gc():
         with PeakMemory(device) as peak:
-            begun = _begin(model, inputs, policy, new_tokens, storage)
-            prefills, decodes = [begun.times], list[float]()
-            rows = largest_batch(begun.cache, device) if batch is None else batch
-            begun = begun if rows == 1 else _repeated(begun, rows, new_tokens)
-            loop = GreedyLoop(model, begun.cache, begun.token, begun.place)
-            for _ in range(warmup):
+            start = _timed_prefill(model, inputs, policy, new_tokens, storage)
+            prefills, decodes = [start.times], list[float]()
+            batch = settings.batch
+            rows = batch if isinstance(batch, int) else largest_batch(start.cache, device)
+            start = start if rows == 1 else _repeated(start, rows, new_tokens)
+            loop = GreedyLoop(model, start.cache, start.token, start.positions)
+            for _ in range(settings.warmup):
                 loop.run(new_tokens)
                 loop.rewind()
-            for _ in range(repeats):
+            for _ in range(settings.repeats):
                 if rows == 1 and prefills[0].prefill_s < _LONG_PREFILL_S:
-                    del begun, loop  # two caches at once would count twice in the peak
-                    begun = _begin(model, inputs, policy, new_tokens, storage)
-                    prefills.append(begun.times)
-                    loop = GreedyLoop(model, begun.cache, begun.token, begun.place)
+                    del start, loop  # a second cache would count in the peak
+                    start = _timed_prefill(model, inputs, policy, new_tokens, storage)
+                    prefills.append(start.times)
+                    loop = GreedyLoop(model, start.cache, start.token, start.positions)
                 else:
                     loop.rewind()
                 decodes.append(timed(device, functools.partial(loop.run, new_tokens)))
             loop.rewind()
-        prefills = prefills[1:] or prefills * repeats
+        prefills = prefills[1:] or prefills * settings.repeats
         return Measured(
             rows=rows,
             new_tokens=new_tokens,
@@ -168,40 +212,42 @@ def measure(
             selection_s=statistics.median(each.selection_s for each in prefills),
             peak_bytes=peak.bytes,
             peak_reserved_bytes=peak.reserved,
-            cache_bytes=begun.cache.cache_bytes,
-            reserved_cache_bytes=begun.cache.reserved_bytes,
-            kept_tokens=float(begun.cache.kept.double().mean()),
+            cache_bytes=start.cache.cache_bytes,
+            reserved_cache_bytes=start.cache.reserved_bytes,
+            kept_tokens=float(start.cache.kept.double().mean()),
             weight_bytes=weights,
-            moved_bytes=moved_bytes(begun.cache, weights, new_tokens),
+            moved_bytes=moved_bytes(start.cache, weights, new_tokens),
             copy_bandwidth=bandwidth,
-            extras={} if inspect is None else inspect(begun, loop),
+            extras={} if inspect is None else inspect(start, loop),
         )
 
 
-def _begin(model: PreTrainedModel, inputs: Prompt, policy: Policy, steps: int, storage: str) -> Begun:
+def _timed_prefill(
+    model: PreTrainedModel, inputs: Prompt, policy: Policy, steps: int, storage: str
+) -> TimedPrefill:
     device, layers = model.device, shape(model).num_layers
-    whole, choosing = Stopwatch(device), Stopwatch(device)
-    choosers = [_watched(chooser(policy, layer, layers), choosing) for layer in range(layers)]
+    whole, selecting = Stopwatch(device), Stopwatch(device)
+    selectors = [_timed(token_selector(policy, layer, layers), selecting) for layer in range(layers)]
     synchronize(device)
-    start = time.perf_counter()
+    begin = time.perf_counter()
     here = {name: tensor.to(device) for name, tensor in inputs.items()}
     with whole:
-        cache, token, place = prefill(model, here, policy, steps, choosers=choosers, storage=storage)
+        cache, token, positions = prefill(model, here, policy, steps, selectors=selectors, storage=storage)
     token.tolist()
-    first_token_s = time.perf_counter() - start
-    return Begun(cache, token, place, Times(whole.seconds(), first_token_s, choosing.seconds()))
+    first_token_s = time.perf_counter() - begin
+    return TimedPrefill(cache, token, positions, Times(whole.seconds(), first_token_s, selecting.seconds()))
 
 
-def _watched(choose: Chooser, watch: Stopwatch) -> Chooser:
+def _timed(selector: TokenSelector, watch: Stopwatch) -> TokenSelector:
     def run(*arguments: Any) -> torch.Tensor:
         with watch:
-            return choose(*arguments)
+            return selector(*arguments)
 
     return run
 
 
-def _repeated(begun: Begun, rows: int, reserve: int) -> Begun:
-    """The same prompt in every row of a cache of its own."""
-    cache = RaggedCache.combine([begun.cache] * rows, reserve=reserve)
-    place = begun.place.expand(*begun.place.shape[:-2], rows, 1)
-    return Begun(cache, begun.token.expand(rows, 1), place, begun.times)
+def _repeated(start: TimedPrefill, rows: int, reserve: int) -> TimedPrefill:
+    """The same prompt in every row of a new cache."""
+    cache = RaggedCache.combine([start.cache] * rows, reserve=reserve)
+    positions = start.positions.expand(*start.positions.shape[:-2], rows, 1)
+    return TimedPrefill(cache, start.token.expand(rows, 1), positions, start.times)

@@ -1,9 +1,10 @@
 """A cell of the efficiency profile: one model, policy, prompt length and batch, as rows of result files.
 
-What a workflow script calls, in a process of its own::
+Usage, as in workflow/scripts/profile_length.py, in a process of its own::
 
     policy = make_policy(label, budget=256, window=32, kernel=5, scores=head_scores, num_kv_heads=12)
-    cell = profile_cell(loaded, policy, tokens=32768, label=label, new_tokens=100, repeats=3, warmup=1, seed=0)
+    settings = MeasureSettings(batch=1, new_tokens=100, repeats=3, warmup=1)
+    cell = profile_cell(loaded, policy, 32768, settings, label=label, seed=0)
     write_table(path, cell.repeats, "efficiency", metadata)
     write_table(other, cell.summary, "profile", metadata)
 """
@@ -16,18 +17,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from sparsemm.efficiency.measurement import Measured, measure
+from sparsemm.efficiency.measurement import Measured, MeasureSettings, measure
 from sparsemm.efficiency.prompt import build_prompt, one_page
-from sparsemm.errors import InputError
 from sparsemm.models.loading import Loaded
 from sparsemm.policies import Policy
 from sparsemm.results.schemas import SCHEMAS
 
-LARGEST = "largest"
-
 
 class Profile(NamedTuple):
-    """One cell: a row a repeat (kind `efficiency`; none where memory ran out) and one row of kind `profile`."""
+    """The rows of one cell: `repeats` of kind `efficiency` (none when memory ran out), `summary` of kind `profile`."""
 
     repeats: pd.DataFrame
     summary: pd.DataFrame
@@ -37,35 +35,41 @@ def profile_cell(
     loaded: Loaded,
     policy: Policy,
     tokens: int,
+    settings: MeasureSettings | None = None,
     *,
-    batch: int | str = 1,
     label: str | None = None,
-    new_tokens: int = 100,
-    repeats: int = 3,
-    warmup: int = 1,
     seed: int = 0,
 ) -> Profile:
-    """Measure a prompt of exactly `tokens` tokens, mostly document images; see `measure` for what is timed.
+    """Measure a prompt of generated document pages; see `measure` for what is timed.
 
-    batch: rows that decode; "largest": as many as fit. Memory of the device that runs out is a result: the summary's
-    `status` says so and its measured columns are empty. Budget 0 is the full cache.
+    Running out of device memory is a result: the summary's `status` says so and its measured columns are empty.
+
+    Args:
+        loaded: the model and its processor.
+        policy: what is kept.
+        tokens: exact length of the prompt.
+        settings: counts, batch and storage; default: `MeasureSettings()`.
+        label: the method's name in the rows; default: the policy's.
+        seed: of the pages.
 
     Raises:
-        InputError: for a prompt shorter than one image takes, or counts that are not positive.
+        InputError: for a prompt shorter than one image takes.
     """
+    settings = settings or MeasureSettings()
     where = {"policy": label or policy.name, "budget": policy.budget or 0, "input_tokens": tokens}
     model = loaded.model
-    about = {"batch": str(batch), "dtype": str(model.dtype).removeprefix("torch."), "weights": "checkpoint"}
+    about = {
+        "batch": str(settings.batch),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": "checkpoint",
+    }
     about["device"] = device_name(model.device)
     try:
         measured = measure(
             model,
             build_prompt(loaded, tokens, seed),
             policy,
-            batch=_rows(batch),
-            new_tokens=new_tokens,
-            repeats=repeats,
-            warmup=warmup,
+            settings,
             warm_inputs=one_page(loaded, seed),
         )
     except torch.OutOfMemoryError:
@@ -74,9 +78,12 @@ def profile_cell(
 
 
 def as_profile(measured: Measured | str, where: Mapping[str, Any], about: Mapping[str, Any]) -> Profile:
-    """The rows of one cell; in place of a measurement, the reason why there is none.
+    """The rows of one cell.
 
-    where: policy, budget, input_tokens. about: batch, dtype, weights, device.
+    Args:
+        measured: the measurement, or the reason why there is none.
+        where: the columns policy, budget (0: the full cache) and input_tokens.
+        about: the columns batch, dtype, weights and device.
     """
     if isinstance(measured, str):
         rows, found = [], {"status": measured}
@@ -102,14 +109,6 @@ def _repeat(
         "cache_bytes": measured.cache_bytes,
         "device": about["device"],
     }
-
-
-def _rows(batch: int | str) -> int | None:
-    if isinstance(batch, int):
-        return batch
-    if batch != LARGEST:
-        raise InputError(f"efficiency.batches: {batch!r} is no batch; give numbers of rows or {LARGEST}")
-    return None
 
 
 def device_name(device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""A prompt of exactly so many tokens, mostly document images, as the profiles feed it."""
+"""The prompt of a profile: document images and filling text of an exact length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ _PAGE = max(PAGE_SIZES)
 
 
 def build_prompt(loaded: Loaded, tokens: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Inputs of exactly `tokens` tokens on the host: as many document images as fit, filling text after the last.
+    """Inputs of exactly `tokens` tokens: as many document images as fit, then filling text and the question.
+
+    Args:
+        loaded: the model and its processor.
+        tokens: length of the prompt.
+        seed: of the pages.
+
+    Returns:
+        What `generate` takes, one row, on the host.
 
     Raises:
         InputError: when not even one image fits.
@@ -35,7 +43,7 @@ def build_prompt(loaded: Loaded, tokens: int, seed: int = 0) -> dict[str, torch.
     filling = words.repeat(missing // len(words) + 1)[None, :missing]
     fillers = {"input_ids": filling, "attention_mask": torch.ones_like(filling)}
     for name, each in inputs.items():
-        if each.shape == ids.shape:  # what has an entry a token, Qwen's mm_token_type_ids (0: text) among it
+        if each.shape == ids.shape:  # one entry a token, such as Qwen's mm_token_type_ids (0: text)
             filler = fillers.get(name, torch.zeros_like(filling)).to(each.dtype)
             inputs[name] = torch.cat([each[:, : last + 1], filler, each[:, last + 1 :]], 1)
     assert inputs["input_ids"].shape == (1, tokens)
@@ -48,7 +56,7 @@ def one_page(loaded: Loaded, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 class _Pages:
-    """Documents of one page size, drawn once and handed out from the first on."""
+    """Documents of one page size; `take` always returns the same first ones."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(f"efficiency-{seed}")

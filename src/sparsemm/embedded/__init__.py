@@ -1,1 +1,1 @@
-"""The embedded models: their documents, tokenizer, architecture and training recipe."""
+"""The models shipped under data/models: tokenizer, architecture, training data and training recipe."""

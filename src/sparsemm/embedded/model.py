@@ -1,4 +1,4 @@
-"""Architecture of `tiny-llava-next-vicuna`: the real LLaVA-NeXT classes at a size that a laptop trains."""
+"""Configuration and processor of `tiny-llava-next-vicuna`: transformers' LLaVA-NeXT classes at a laptop's size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PINPOINTS = [[height, width] for width, height in PAGE_SIZES]
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
-    """CLIP tower (3 layers, width 128) and Llama text (6 layers x 12 heads of 24, hidden 192, MHA)."""
+    """A CLIP tower (3 layers, width 128) and a Llama text model (6 layers, 12 heads of 24, hidden 192, MHA)."""
     vision = CLIPVisionConfig(
         hidden_size=128,
         intermediate_size=384,
@@ -43,7 +43,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
         num_attention_heads=12,
         num_key_value_heads=12,
         head_dim=24,
-        initializer_range=0.06,  # about 1 / sqrt(hidden): at 0.02 so narrow a model learns to copy very late
+        initializer_range=0.06,  # about 1 / sqrt(hidden); with 0.02 a model this narrow learns to copy late
         max_position_embeddings=65536,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         pad_token_id=tokenizer.pad_token_id,
@@ -62,7 +62,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaNextConfig:
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """The real processor: anyres tiles of 64 px, pages at their own size (no resize), pixels to [-1, 1]."""
+    """LLaVA-NeXT's processor: AnyRes tiles of 64 px, pages at their own size (no resize), pixels in [-1, 1]."""
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": TILE},
         crop_size={"height": TILE, "width": TILE},
@@ -82,7 +82,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def build_model(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, Any]:
-    """A randomly initialised model (float32) and its processor."""
+    """A randomly initialised model (float32) and its processor; `seed` decides the weights."""
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
     return LlavaNextForConditionalGeneration(build_config(tokenizer)), build_processor(tokenizer)

@@ -1,4 +1,4 @@
-"""Training batches: documents as token grids, as tiles, and as conversations with their targets."""
+"""Training batches: documents as grids of characters, as image tiles, and as conversations with targets."""
 
 from __future__ import annotations
 
@@ -25,21 +25,28 @@ from sparsemm.embedded.model import PATCH
 from sparsemm.embedded.tokenizer import token_id
 
 BASE_TOKENS = (TILE // PATCH) ** 2
-BLANK = 0  # class of a patch that holds no glyph's centre; class 1 + i is ALPHABET[i]
+BLANK = 0  # class of a patch without the centre of a glyph; class 1 + i is ALPHABET[i]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """ids, targets [B, S] (targets -100 where no loss), pixels [B * tiles, 3, 64, 64] or None."""
+    """One training batch.
+
+    Attributes:
+        ids: int64 [B, S].
+        targets: int64 [B, S], -100 where there is no loss.
+        pixels: float32 [B * tiles, 3, 64, 64], or None for text.
+        sizes: int64 [B, 2], height and width of the pages in px.
+    """
 
     ids: torch.Tensor
     targets: torch.Tensor
     pixels: torch.Tensor | None
-    sizes: torch.Tensor  # [B, 2] height, width in px
+    sizes: torch.Tensor
 
 
 def glyph_grid(document: Document) -> np.ndarray:
-    """int64 [rows, cols]: the class of every high-res patch, by where a glyph's centre lies."""
+    """int64 [rows, cols]: the class of every high-resolution patch, that of the glyph whose centre it contains."""
     grid = np.zeros((document.image.height // PATCH, document.image.width // PATCH), dtype=np.int64)
     for word in document.words:
         for glyph in word.glyphs:
@@ -49,7 +56,7 @@ def glyph_grid(document: Document) -> np.ndarray:
 
 
 def tiles(document: Document) -> torch.Tensor:
-    """float32 [1 + tiles, 3, 64, 64]: base image and tiles, as the processor makes them (a test compares)."""
+    """float32 [1 + tiles, 3, 64, 64]: base image and tiles, equal to the processor's (a test compares them)."""
     image = document.image
     base = np.asarray(image.resize((TILE, TILE), Image.Resampling.BICUBIC))[None]
     full = np.asarray(image)
@@ -69,14 +76,14 @@ def tile_classes(document: Document) -> torch.Tensor:
 
 
 def grid_text(document: Document) -> str:
-    """The page as the text model will see its image tokens: blank base, then rows ended by newlines."""
+    """The page as text in the layout of its image tokens: a blank base image, then rows that end in newlines."""
     symbols = " " + ALPHABET
     rows = ("".join(symbols[cell] for cell in row) + "\n" for row in glyph_grid(document))
     return " " * BASE_TOKENS + "".join(rows)
 
 
 def turns(document: Document, rng: random.Random, reading: float) -> list[tuple[str, str]]:
-    """(prompt, answer) turns: a share `reading` reads everything, the others ask for four lines at random."""
+    """(prompt, answer) turns: one that reads the page, with probability `reading`, else up to four single lines."""
     if rng.random() < reading:
         return [(READ_PROMPT, document.transcript)]
     lines = rng.sample(document.lines, min(4, len(document.lines)))
@@ -86,7 +93,15 @@ def turns(document: Document, rng: random.Random, reading: float) -> list[tuple[
 def encode(
     tokenizer: PreTrainedTokenizerFast, page: str, document: Document, rng: random.Random, reading: float
 ) -> tuple[list[int], list[int]]:
-    """Token ids and targets of one conversation about `page` (text, or placeholders of image tokens)."""
+    """Token ids and targets of one conversation; targets are -100 outside the answers.
+
+    Args:
+        tokenizer: of the model.
+        page: the page as text, or image placeholders.
+        document: what the conversation is about.
+        rng: chooses the turns.
+        reading: share of conversations that read the whole page.
+    """
     end = token_id(tokenizer, "</s>")
     start = tokenizer("<s>USER: ")["input_ids"]
     ids = [*start, *tokenizer(page)["input_ids"]]
@@ -103,7 +118,7 @@ def encode(
 
 
 def draw_documents(seed: str, count: int) -> list[Document]:
-    """`count` training documents of one page size (so that a batch needs no padding in the image)."""
+    """`count` training documents of the same page size, so that a batch needs no padded image."""
     rng = random.Random(seed)
     wanted = rng.choices(PAGE_SIZES, PAGE_WEIGHTS)[0]
     drawn: list[Document] = []
@@ -116,10 +131,12 @@ def draw_documents(seed: str, count: int) -> list[Document]:
 
 
 def plain_page(document: Document) -> str:
+    """The page as lines of plain text."""
     return "".join(f"{line.key} {line.value}\n" for line in document.lines)
 
 
 def image_page(document: Document) -> str:
+    """The page as one image placeholder per image token."""
     rows, cols = document.image.height // PATCH, document.image.width // PATCH
     return "<image>" * (BASE_TOKENS + rows * (cols + 1))
 
@@ -131,13 +148,21 @@ def batches(
     seed: str,
     size: int,
     reading: float,
-    first: int,
-    last: int,
+    numbers: range,
 ) -> Iterator[Batch]:
-    """Batches number `first` to `last` - 1; each depends on (seed, number) only, so training resumes exactly."""
-    for number in range(first, last):
+    """Batches by number. Each depends on (seed, number) alone, so that training resumes exactly.
+
+    Args:
+        tokenizer: of the model.
+        page: how a document becomes text or image placeholders.
+        seed: of all batches.
+        size: documents in a batch.
+        reading: share of conversations that read the whole page.
+        numbers: of the batches to make.
+    """
+    for number in numbers:
         documents = draw_documents(f"{seed}-{number}", size)
-        if page is plain_page:  # short texts are where copying is learnt first
+        if page is plain_page:  # copying is learnt first on short texts
             documents = [dataclasses.replace(document, lines=document.lines[:4]) for document in documents]
         rng = random.Random(f"{seed}-turns-{number}")
         rows = [encode(tokenizer, page(document), document, rng, reading) for document in documents]

@@ -1,7 +1,7 @@
-"""The embedded models' tokenizer: one token a character, and one a word of the fixed instructions.
+"""The embedded models' tokenizer: one token per character, and one per word of the fixed instructions.
 
-Whole words for the instructions keep a prompt above 90 % image tokens; everything on a page (upper
-case and digits) is read and written character by character.
+With whole-word tokens for the instructions, over 90 % of a prompt are image tokens. The text of a page (upper-case
+letters and digits) is tokenized character by character.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The fast tokenizer, left padding; unknown characters become ``<unk>``."""
+    """The fast tokenizer, with left padding; unknown characters become `<unk>`."""
     vocabulary = {token: index for index, token in enumerate(SPECIAL + INSTRUCTIONS + CHARACTERS)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     longest_first = sorted(INSTRUCTIONS, key=len, reverse=True)

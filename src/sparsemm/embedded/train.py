@@ -1,13 +1,13 @@
-"""The training recipe of the embedded model: eight stages, each resumable, in the order real MLLMs are made.
+"""The training recipe of the embedded model: eight resumable stages.
 
 a  text model: copy and look up lines of plain text
-b  text model: the same documents as grids of characters, the shape that image tokens will have
-c  vision tower: name the glyph of every patch
+b  text model: the same documents as grids of characters, in the layout of image tokens
+c  vision tower: classify the glyph of every patch
 d  projector: from the tower into the text model's embedding space
-e  everything together, on rendered documents; e2 asks for single lines more often
+e  all parameters, on document images; e2 asks for single lines more often
 
-A stage with a number goes on where the one before it ended, with a fresh schedule. What is shipped is the mean of the
-weights after e2 and after e3.
+A stage with a number continues the one before it with a new schedule. The shipped weights are the mean of those after
+e2 and after e3.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ from sparsemm.embedded.model import build_model, export
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: optimiser steps, documents a step, peak learning rate, share of conversations that read it all."""
+    """One training stage.
+
+    Attributes:
+        name: see the module; also in the names of its checkpoints.
+        steps: of the optimiser.
+        batch: documents per step.
+        rate: peak learning rate.
+        reading: share of conversations that read the whole page; the others ask for single lines.
+    """
 
     name: str
     steps: int
@@ -49,19 +57,19 @@ STAGES = (
     Stage("c2", 1800, 24, 2e-3),
     Stage("d", 200, 32, 2e-3),
     Stage("e", 1100, 12, 1e-3),
-    Stage("e2", 950, 12, 1e-3, reading=0.25),  # after e, one answer in four came from the wrong line
+    Stage("e2", 950, 12, 1e-3, reading=0.25),  # after e, a quarter of the answers came from a wrong line
     Stage("e3", 260, 12, 7e-4, reading=0.35),
 )
-# The shipped weights are the mean of these stages' ends: better than either (synth-docvqa 0.92 against 0.89 and 0.88).
+# The mean of the weights after these stages is better than either (synth-docvqa 0.92 against 0.89 and 0.88).
 AVERAGED = ("e2", "e3")
-BLANK_WEIGHT = 0.05  # blanks are most patches and the least of the news
-SAVE_EVERY = 100
+BLANK_WEIGHT = 0.05  # loss weight of blank patches, which are the majority
+SAVE_EVERY = 100  # steps
 
 
 def _attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention in float32: the backward pass of torch's bf16 flash attention on the CPU is slower."""
+    """Causal attention in float32, whose backward pass is faster on a CPU than torch's bf16 flash attention."""
     out = F.scaled_dot_product_attention(
         query.float(), key.float(), value.float(), is_causal=True, scale=kwargs["scaling"]
     )
@@ -69,22 +77,22 @@ def _attention(
 
 
 class Trainee(nn.Module):
-    """The model with the glyph classifier that stage c needs and nothing ships."""
+    """The model, and the glyph classifier that stage c trains the vision tower with (it is not shipped)."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.whole: Any  # a LlavaNextForConditionalGeneration; transformers' own hints are too loose here
+        self.whole: Any  # a LlavaNextForConditionalGeneration, whose type hints are too loose
         self.whole, self.processor = build_model(seed)
         AttentionInterface.register("embedded_training", _attention)
         self.whole.set_attn_implementation({"text_config": "embedded_training"})
         self.glyphs = nn.Linear(int(self.whole.config.vision_config.hidden_size), 1 + len(ALPHABET))
 
     def forward(self, compute: Callable[[], Any]) -> Any:
-        """Run one of the losses; a call of the module, so that `functional_call` can lend it other weights."""
+        """Run one of the losses. As the module's forward, `functional_call` can run it with other weights."""
         return compute()
 
     def text_loss(self, batch: samples.Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and accuracy over the answer tokens of ids [B, S], with or without pixels."""
+        """Loss and accuracy over the answer tokens of a batch, with or without images."""
         whole = self.whole
         embeds = whole.get_input_embeddings()(batch.ids)  # [B, S, hidden]
         if batch.pixels is not None:
@@ -99,7 +107,7 @@ class Trainee(nn.Module):
         return F.cross_entropy(logits, wanted[mask]), hits
 
     def image_tokens(self, batch: samples.Batch) -> torch.Tensor:
-        """All image tokens of the batch, [N, hidden], through the model's own packing."""
+        """The batch's image tokens as the model packs them, [N, hidden]."""
         assert batch.pixels is not None
         count = len(batch.sizes)
         pixels = batch.pixels.view(count, -1, *batch.pixels.shape[1:])
@@ -113,7 +121,7 @@ class Trainee(nn.Module):
         return torch.cat(list(packed))
 
     def patches(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Tower output per patch, [N, 64, width]."""
+        """Output of the vision tower per patch, [N, 64, width]."""
         out: torch.Tensor = self.whole.model.vision_tower(pixels).last_hidden_state
         return out[:, 1:]
 
@@ -135,7 +143,7 @@ def _vision_loss(trainee: Trainee, seed: str, size: int) -> tuple[torch.Tensor, 
 
 
 def _projector_loss(trainee: Trainee, seed: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Projected patches against the text embedding of their glyph (a space where there is none)."""
+    """Loss and accuracy of projected patches against the text embedding of their glyph (a space for blanks)."""
     pixels, classes = _tile_batch(seed, size)
     with torch.no_grad():
         seen = trainee.patches(pixels)
@@ -151,7 +159,7 @@ def _projector_loss(trainee: Trainee, seed: str, size: int) -> tuple[torch.Tenso
 
 
 def _losses(trainee: Trainee, stage: Stage, seed: int, first: int) -> Iterator[Any]:
-    """Yields a callable a step that gives (loss, accuracy)."""
+    """Yield, for every step from `first`, a callable that returns (loss, accuracy)."""
     pages: dict[str, Callable[[Any], str]] = {
         "a": samples.plain_page,
         "b": samples.grid_text,
@@ -165,8 +173,7 @@ def _losses(trainee: Trainee, stage: Stage, seed: int, first: int) -> Iterator[A
             seed=label,
             size=stage.batch,
             reading=stage.reading,
-            first=first,
-            last=stage.steps,
+            numbers=range(first, stage.steps),
         )
         for batch in stream:
             yield lambda batch=batch: trainee.text_loss(batch)
@@ -189,7 +196,7 @@ def _parameters(trainee: Trainee, name: str) -> list[nn.Parameter]:
 
 
 def _rate(stage: Stage, step: int) -> float:
-    """Linear warm-up over 50 steps, then a cosine to 2 % of the peak."""
+    """Learning rate of a step: linear warm-up over 50 steps, then a cosine decay to 2 % of the peak."""
     if step < 50:
         return stage.rate * (step + 1) / 50
     done = (step - 50) / max(1, stage.steps - 50)
@@ -197,7 +204,15 @@ def _rate(stage: Stage, step: int) -> float:
 
 
 def run_stage(trainee: Trainee, stage: Stage, work: Path, seed: int, report: Callable[[str], None]) -> None:
-    """Train one stage, going on from its last checkpoint under `work`; logs work/curve.csv."""
+    """Train one stage, or load it if it is done; resumes from its last checkpoint.
+
+    Args:
+        trainee: trained in place.
+        stage: what to train.
+        work: folder of checkpoints and of curve.csv (stage, step, seconds, loss, accuracy).
+        seed: of the data.
+        report: called with a line of progress every 20 steps.
+    """
     done, part = work / f"stage-{stage.name}.pt", work / f"stage-{stage.name}.part.pt"
     if done.exists():
         trainee.load_state_dict(torch.load(done))
@@ -215,7 +230,7 @@ def run_stage(trainee: Trainee, stage: Stage, work: Path, seed: int, report: Cal
     for step, compute in enumerate(_losses(trainee, stage, seed, first), start=first):
         for group in optimiser.param_groups:
             group["lr"] = _rate(stage, step)
-        if fast:  # float32 masters, bf16 compute
+        if fast:  # float32 master weights, bf16 compute
             weights = {name: weight.to(torch.bfloat16) for name, weight in trainee.named_parameters()}
             loss, accuracy = functional_call(trainee, weights, (compute,))
         else:
@@ -241,13 +256,14 @@ def run_stage(trainee: Trainee, stage: Stage, work: Path, seed: int, report: Cal
 
 
 def _save(state: Any, path: Path) -> None:
+    """Write a checkpoint atomically."""
     beside = path.with_suffix(".tmp")
     torch.save(state, beside)
     beside.replace(path)
 
 
-def bridge(trainee: Trainee) -> None:
-    """Before stage e: the row-end token of the image means what the newline meant in stage b."""
+def copy_newline(trainee: Trainee) -> None:
+    """Before stage e: set the image's newline embedding to the text newline's, which ended rows in stage b."""
     tokenizer = trainee.processor.tokenizer
     newline = trainee.whole.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("\n")]
     trainee.whole.model.image_newline.data.copy_(newline.detach())
@@ -261,13 +277,21 @@ def train(
     stages: tuple[Stage, ...] = STAGES,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train from scratch (or from what `work` holds) and write the checkpoint to `out`."""
+    """Train the model and write its checkpoint.
+
+    Args:
+        out: folder of the checkpoint.
+        work: folder of intermediate checkpoints; training resumes from them.
+        seed: of weights and data.
+        stages: to train, in order.
+        report: called with lines of progress.
+    """
     folder = Path(work)
     folder.mkdir(parents=True, exist_ok=True)
     trainee = Trainee(seed)
     for stage in stages:
         if stage.name == "e" and not (folder / "stage-e.part.pt").exists():
-            bridge(trainee)
+            copy_newline(trainee)
         run_stage(trainee, stage, folder, seed, report)
     ends = [folder / f"stage-{stage.name}.pt" for stage in stages if stage.name in AVERAGED]
     if ends:

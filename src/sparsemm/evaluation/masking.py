@@ -1,40 +1,58 @@
-"""Figure 7: answers with the best visual heads, or as many random ones, switched off; the cache stays whole.
+"""Figure 7: answers with the best visual heads, or as many random ones, ablated; the cache stays whole.
 
 What a workflow script calls::
 
-    frame = evaluate_masks(loaded, benchmark, samples, scores, fractions=[0.02, 0.05], seeds=[0, 1, 2], batch_size=20)
+    masking = Masking(head_scores, fractions=[0.02, 0.05], seeds=[0, 1, 2])
+    frame = evaluate_masks(loaded, benchmark, samples, masking, RunSettings(batch_size=20))
     write_table(path, frame, "masks", metadata)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from sparsemm.benchmarks.base import Benchmark, Sample
+from sparsemm.benchmarks import Benchmark, Sample
 from sparsemm.errors import InputError
-from sparsemm.evaluation.evaluate import answer, batches, check_work, work_facts
+from sparsemm.evaluation.batches import answer, batches
+from sparsemm.evaluation.scoring import score_column
+from sparsemm.evaluation.settings import RunSettings, work_facts
 from sparsemm.models.head_masks import mask_heads
 from sparsemm.models.loading import Loaded, shape
 from sparsemm.policies import FullKV
-from sparsemm.results.resume import Parts, Rows
+from sparsemm.results.resume import ResumableWork, Rows
 
 COLUMNS = ["sample_id", "kind", "fraction", "seed", "prediction", "answers", "score"]
 
 
 class Mask(NamedTuple):
-    """Query heads to switch off: ``none``, the ``visual`` ones or ``random`` ones of a seed."""
+    """Query heads to ablate: ``none``, the ``visual`` ones or ``random`` ones of a seed."""
 
     kind: str
     fraction: float
     seed: int
     heads: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Which heads are ablated.
+
+    Attributes:
+        scores: HeadScores, or an array [L, Hq].
+        fractions: shares of the model's query heads.
+        seeds: of the random heads, one draw for each at every fraction.
+    """
+
+    scores: Any
+    fractions: Sequence[float]
+    seeds: Sequence[int]
 
 
 def make_masks(values: np.ndarray, fractions: Sequence[float], seeds: Sequence[int]) -> list[Mask]:
@@ -67,64 +85,50 @@ def make_masks(values: np.ndarray, fractions: Sequence[float], seeds: Sequence[i
     return masks
 
 
-def _pairs(numbers: np.ndarray, width: int) -> tuple[tuple[int, int], ...]:
-    return tuple((int(n) // width, int(n) % width) for n in sorted(numbers.tolist()))
-
-
 def evaluate_masks(
     loaded: Loaded,
     benchmark: Benchmark,
-    samples: Sequence[Sample],
-    scores: Any,
-    *,
-    fractions: Sequence[float],
-    seeds: Sequence[int],
-    batch_size: int = 16,
-    max_new_tokens: int | None = None,
-    workdir: str | Path | None = None,
-    progress: bool = True,
+    samples: Iterable[Sample],
+    masking: Masking,
+    settings: RunSettings | None = None,
 ) -> pd.DataFrame:
-    """Answer every sample under every mask; columns as results kind ``masks``, sorted by its key.
+    """Answer every sample under every mask.
 
     A mask changes the prefill too, so each one is a run of its own; the full cache is kept in all of them.
 
-    Args:
-        scores: HeadScores, or an array [L, Hq].
+    Returns:
+        Columns of results kind ``masks``, sorted by its key.
 
     Raises:
         InputError: for scores that do not fit the model, a bad fraction, or no samples.
     """
-    limit = benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
-    check_work(samples, batch_size, limit)
-    sizes = shape(loaded.model)
-    values = np.asarray(getattr(scores, "values", scores), dtype=np.float64)
-    if values.shape != (sizes.num_layers, sizes.num_heads):
-        raise InputError(
-            f"masking: scores of shape {values.shape} are not those of {loaded.name}, "
-            f"[{sizes.num_layers}, {sizes.num_heads}]; score this model"
-        )
-    masks = make_masks(values, fractions, seeds)
-    parts = Parts(
-        workdir,
-        work_facts(loaded, benchmark, samples, batch_size, limit) | {"masks": [tuple(m) for m in masks]},
-    )
+    settings, samples = settings or RunSettings(), list(samples)
+    settings.check(benchmark, samples)
+    masks = make_masks(_checked_scores(loaded, masking.scores), masking.fractions, masking.seeds)
+    facts = work_facts(loaded, benchmark, samples, settings) | {"masks": [tuple(mask) for mask in masks]}
+    resumed = ResumableWork(settings.workdir, facts)
     rows: Rows = []
+    work = [(mask, batch) for mask in masks for batch in batches(samples, settings.batch_size)]
     with tqdm(
-        total=len(samples) * len(masks), unit="answer", desc=f"{benchmark.name} masked", disable=not progress
+        total=len(samples) * len(masks),
+        unit="answer",
+        desc=f"{benchmark.name} masked",
+        disable=not settings.progress,
     ) as bar:
-        number = 0
-        for mask in masks:
-            for batch in batches(samples, batch_size):
-                rows += parts.get(number, partial(_rows, loaded, benchmark, batch, mask, limit))
-                number += 1
-                bar.update(len(batch))
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.sort_values(["sample_id", "kind", "fraction", "seed"], ignore_index=True)
+        for number, (mask, batch) in enumerate(work):
+            rows += resumed.get(number, partial(_rows, loaded, benchmark, batch, mask, settings))
+            bar.update(len(batch))
+    frame = pd.DataFrame(rows)
+    frame["score"] = score_column(frame, benchmark, samples, ["kind", "fraction", "seed"], settings.rules)
+    return frame[COLUMNS].sort_values(["sample_id", "kind", "fraction", "seed"], ignore_index=True)
 
 
-def _rows(loaded: Loaded, benchmark: Benchmark, batch: Sequence[Sample], mask: Mask, limit: int) -> Rows:
+def _rows(
+    loaded: Loaded, benchmark: Benchmark, batch: Sequence[Sample], mask: Mask, settings: RunSettings
+) -> Rows:
+    """Result rows of one batch under one mask, without their scores."""
     with mask_heads(loaded.model, mask.heads):
-        texts, _ = answer(loaded, batch, [FullKV()], limit)
+        texts, _ = answer(loaded, benchmark, batch, [FullKV()], settings)
     return [
         {
             "sample_id": sample.id,
@@ -133,7 +137,22 @@ def _rows(loaded: Loaded, benchmark: Benchmark, batch: Sequence[Sample], mask: M
             "seed": mask.seed,
             "prediction": text,
             "answers": list(sample.answers),
-            "score": benchmark.score(text, sample),
         }
         for sample, text in zip(batch, texts[0], strict=True)
     ]
+
+
+def _checked_scores(loaded: Loaded, scores: Any) -> np.ndarray:
+    """Head scores as float64 [L, Hq]. Raises InputError if they are not the model's."""
+    sizes = shape(loaded.model)
+    values = np.asarray(getattr(scores, "values", scores), dtype=np.float64)
+    if values.shape != (sizes.num_layers, sizes.num_heads):
+        raise InputError(
+            f"masking: scores of shape {values.shape} are not those of {loaded.name}, "
+            f"[{sizes.num_layers}, {sizes.num_heads}]; score this model"
+        )
+    return values
+
+
+def _pairs(numbers: np.ndarray, width: int) -> tuple[tuple[int, int], ...]:
+    return tuple((int(n) // width, int(n) % width) for n in sorted(numbers.tolist()))

@@ -16,7 +16,7 @@ from sparsemm.families.qwen2_5_vl import Qwen25VL
 from sparsemm.families.qwen2_vl import Qwen2VL
 from sparsemm.families.qwen3_vl import Qwen3VL
 
-# Every family the project knows; a new one is a new file and one entry here.
+# All supported families; a new one is a new file and one entry here.
 FAMILIES: tuple[Family, ...] = (
     LlavaNext(),
     Qwen2VL(),
@@ -28,7 +28,7 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family_of(source: Any) -> Family:
-    """The family of a model, a config or a processor. Raises InputError for one that is not known."""
+    """The family of a model, a config or a processor. Raises InputError for an unknown one."""
     kind = getattr(getattr(source, "config", source), "model_type", None)
     for family in FAMILIES:
         if family.name == kind or family.owns(source):
@@ -39,7 +39,7 @@ def family_of(source: Any) -> Family:
 
 
 def make_layout(source: Any, image_size: Sequence[int]) -> Layout:
-    """The layout of an image under a processor; a config will do for families whose config fixes the sizes.
+    """The layout of an image's tokens.
 
     Args:
         source: a processor, or a config of LLaVA-NeXT or LLaVA-OneVision.

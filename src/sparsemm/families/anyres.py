@@ -1,13 +1,12 @@
-"""Images as LLaVA-NeXT and LLaVA-OneVision show them: once squashed to one tile, then as a grid of tiles.
+"""The layout of images in LLaVA-NeXT and LLaVA-OneVision: the image resized to one tile, then a grid of tiles.
 
-First the base image: the whole image squashed to one tile, n x n tokens, row-major, no newline. Then the high-res
-grid: the image is resized with its aspect kept to the best of a few resolutions, padded symmetrically, cut into tiles,
-its features are stitched, the rows or columns of padding are cropped from the feature grid, and a newline token ends
-every row.
+First the base image: the whole image resized to one tile, n x n tokens, row-major, no newline. Then the high-res grid:
+the image is resized to the best of a few resolutions with its aspect kept, padded symmetrically and cut into tiles; the
+tiles' features are joined, rows or columns of padding are cropped, and a newline token ends every row.
 
-A tile need not be a whole number of patches (SigLIP: 384 px, 27 patches of 14 px): the vision tower drops the rest of
-each tile. The processor pads in pixels and rounds up; the model crops in feature rows and rounds down. The two
-do not cancel, so the map keeps both offsets, and does its arithmetic in fractions: nothing drifts.
+A tile need not be a whole number of patches (SigLIP: 384 px, 27 patches of 14 px): the vision tower drops the
+remainder. The processor pads in pixels and rounds up; the model crops in feature rows and rounds down. The two do not
+cancel, so the map keeps both offsets and calculates in exact fractions.
 Sources: ``LlavaNextImageProcessorPil.get_image_patches`` and ``LlavaNextModel.pack_image_features``.
 """
 
@@ -46,7 +45,7 @@ class AnyresLayout(Layout):
         height, width = size
         side = tile // patch
         best_h, best_w = select_best_resolution((height, width), pinpoints)
-        stub = np.broadcast_to(np.uint8(0), (1, height, width))  # carries the shape, holds one byte
+        stub = np.broadcast_to(np.uint8(0), (1, height, width))  # has the shape, takes one byte
         new_h, new_w = get_patch_output_size(stub, (best_h, best_w), ChannelDimension.FIRST)  # type: ignore[no-untyped-call]
         rows, cols = best_h // tile * side, best_w // tile * side
         cut_h, cut_w = _cropped(rows, cols, height, width)

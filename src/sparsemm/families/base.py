@@ -1,4 +1,4 @@
-"""What a family adapter offers, and what most families have in common."""
+"""Family: the interface of a model family, and StockFamily, the base of families with stock transformers classes."""
 
 from __future__ import annotations
 
@@ -13,30 +13,39 @@ from sparsemm.families.layout import Layout
 
 
 class Family(Protocol):
-    """How to load, ask and look into the models of one `model_type`."""
+    """What depends on the `model_type`: loading, image layout and positions."""
 
     @property
     def name(self) -> str:
         """The config's `model_type`."""
 
     def load_model(self, path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:
-        """The model on the CPU, and the names of parameters that its files lack or that do not fit."""
+        """Load the model on the CPU.
+
+        Returns:
+            The model, and the names of parameters that are missing from its files or have another shape.
+        """
 
     def load_processor(self, path: Path) -> Any:
-        """The processor: images and text to model inputs."""
+        """Load the processor, which turns images and text into model inputs."""
 
     def owns(self, processor: Any) -> bool:
         """Whether this processor is one of the family's."""
 
     def layout(self, source: Any, image_size: Sequence[int]) -> Layout:
-        """Where the tokens of an (H, W) px image look, for a prompt with this one image."""
+        """Which pixels each token of an (H, W) px image covers, for a prompt with this one image."""
 
     def prefill_positions(
         self, model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`position_ids` as `generate` computes them, and the position of each row's first new token, int64 [B].
+        """`position_ids` as `generate` computes them; the model's state is neither read nor changed.
 
-        inputs: what `generate` gets, with its attention_mask [B, T]. Nothing is kept on the model.
+        Args:
+            model: the model.
+            inputs: what `generate` gets, with its attention_mask [B, T].
+
+        Returns:
+            The positions, and the position of each row's first new token, int64 [B].
         """
 
     def decode_positions(self, positions: torch.Tensor) -> torch.Tensor:
@@ -44,7 +53,7 @@ class Family(Protocol):
 
 
 class StockFamily:
-    """A family served by transformers' own classes, named here and imported when they are needed."""
+    """A family with stock transformers classes, given by name and imported when they are used."""
 
     name: str
     model_class: str

@@ -1,4 +1,4 @@
-"""InternVL (the `-hf` classes): the image stretched over a grid of tiles, then the whole image in one more tile."""
+"""InternVL (the `-hf` classes): the image resized to a grid of tiles, then the whole image resized to one tile."""
 
 from __future__ import annotations
 

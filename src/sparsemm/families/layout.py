@@ -1,8 +1,8 @@
 """Pixel box -> image tokens -> prompt positions, exact at any image size, for every family.
 
-A model shows an image in one or more views: the whole image squashed to one tile, a grid of tiles, the image resized
-to whole patches. Each view is a grid of tokens, row by row, over the image scaled and shifted, so what a token sees is
-arithmetic, done in fractions: nothing drifts. A family's file says which views there are and where their tokens stand.
+A model gets an image in one or more views: the whole image resized to one tile, a grid of tiles, the image resized to
+whole patches. Each view is a row-major grid of tokens over the scaled and shifted image, so the pixels of a token
+follow by arithmetic, in exact fractions. A family's file defines its views and the order of their tokens.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ import numpy.typing as npt
 
 from sparsemm.documents.boxes import Box, check_box
 from sparsemm.errors import InputError
-
-CONVENTIONS = ("released", "all")
+from sparsemm.methods import CONVENTIONS
 
 
 @dataclass(frozen=True)
 class Axis:
     """One axis of a token grid: ``count`` tokens of ``patch`` px on the image's x * scale + shift.
 
-    With ``tile`` px each tile starts anew: what is left of it after whole patches is seen by no token. ``skip`` tokens
-    before the first are cropped.
+    With ``tile`` px patches start again in each tile; pixels after a tile's last whole patch belong to no token.
+    ``skip`` tokens before the first are cropped.
     """
 
     scale: Fraction
@@ -44,7 +43,7 @@ class Axis:
         return range(max(first - self.skip, 0), min(last - self.skip, self.count))
 
     def _tokens(self, at: float, whole: Callable[[Fraction], int]) -> int:
-        """How many tokens lie before the image's pixel ``at``, cropped ones included."""
+        """The number of tokens before the image's pixel ``at``, cropped ones included."""
         pixel = Fraction(at) * self.scale + self.shift
         if self.tile is None:
             return whole(pixel / self.patch)
@@ -53,7 +52,7 @@ class Axis:
         return tile * side + min(whole(rest / self.patch), side)
 
     def pixels(self, index: int) -> tuple[float, float]:
-        """The image pixels [low, high) that token ``index`` sees; outside the image where it sees padding."""
+        """The image pixels [low, high) that token ``index`` covers; outside the image for padding."""
         start = (index + self.skip) * self.patch
         if self.tile is not None:
             tile, rest = divmod(index + self.skip, self.tile // self.patch)
@@ -64,9 +63,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class ShrunkAxis:
-    """An axis whose tokens are interpolated between those of a finer one: each sees one or two neighbours there.
+    """An axis whose tokens are interpolated from one or two neighbouring tokens of a finer axis.
 
-    Bilinear with ``align_corners=False``: token i stands at (i + 1/2) * fine / count - 1/2 of the finer axis.
+    Bilinear with ``align_corners=False``: token i is at (i + 1/2) * fine / count - 1/2 of the finer axis.
     """
 
     fine: Axis
@@ -90,7 +89,7 @@ class ShrunkAxis:
         return first < seen.stop and last >= seen.start
 
     def pixels(self, index: int) -> tuple[float, float]:
-        """The image pixels [low, high) that token ``index`` sees."""
+        """The image pixels [low, high) that token ``index`` covers."""
         first, last = self._sources(index)
         return self.fine.pixels(first)[0], self.fine.pixels(last)[1]
 
@@ -116,13 +115,13 @@ class View:
 
 
 class Layout:
-    """Where each image token of one image looks, and where it stands in the prompt.
+    """The pixels that each image token of one image covers, and its position in the prompt.
 
     Token indexes count the image tokens of the image, 0 .. num_tokens - 1, in the order of the prompt.
 
     Attributes:
         image_size: (H, W) of the original image in px.
-        views: the grids of tokens that show it.
+        views: the grids of tokens of the image.
         num_tokens: image tokens in the prompt, newlines included.
         grid: (rows, cols) of the finest view; tiles are joined, newlines left out.
     """
@@ -143,9 +142,13 @@ class Layout:
         Args:
             box: (x0, y0, x1, y1) in px of the original image.
             convention: ``released`` counts the finest view only, ``all`` also the whole image at low resolution,
-                where the family shows it.
+                where the family has such a view.
 
-        A box that lies wholly in a strip that the model crops has no token in the finest view: the list is empty.
+        Returns:
+            The indexes; empty for a box inside a strip that the model crops.
+
+        Raises:
+            InputError: for an unknown convention or a box outside the image.
         """
         if convention not in CONVENTIONS:
             raise InputError(f"convention {convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
@@ -167,7 +170,7 @@ class Layout:
         return view.corner[0] + found[0], view.corner[1] + found[1]
 
     def pixels(self, token: int) -> tuple[float, float, float, float] | None:
-        """Image pixels (x0, y0, x1, y1) seen by ``token``, padding included; None for a newline token."""
+        """Image pixels (x0, y0, x1, y1) that ``token`` covers, padding included; None for a newline token."""
         view, found = self._find(token)
         if found is None or view is None:
             return None
@@ -175,7 +178,7 @@ class Layout:
         return x0, y0, x1, y1
 
     def _find(self, token: int) -> tuple[View | None, tuple[int, int] | None]:
-        """The view of a token and its place in it."""
+        """The view of a token and its (row, col) in it."""
         if not 0 <= token < self.num_tokens:
             raise InputError(f"image token {token}: the image has tokens 0 to {self.num_tokens - 1}")
         hits = ((view, view.find(token)) for view in self.views)

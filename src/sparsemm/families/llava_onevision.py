@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: tiles as in LLaVA-NeXT, of which a large grid is shrunk; SigLIP vision, Qwen2 text."""
+"""LLaVA-OneVision: tiles as in LLaVA-NeXT, with large grids downsampled; SigLIP vision, Qwen2 text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparsemm.families.processors import load_images_and_text
 
 
 class LlavaOnevision(StockFamily):
-    """One image a prompt is shown in tiles; several are shown squashed, one tile each."""
+    """A single image of a prompt is cut into tiles; several images are resized to one tile each."""
 
     name = "llava_onevision"
     model_class = "LlavaOnevisionForConditionalGeneration"

@@ -1,8 +1,7 @@
 """Processors of families that also read videos, which transformers can only build with torchvision.
 
-Nothing here reads a video, and images need PIL alone. Where the stock processor cannot be built, a subclass takes its
-place that differs in one thing: it has no video processor. Images are always prepared by transformers' PIL classes, so
-that a result does not depend on whether torchvision is installed.
+We read no videos. Without torchvision a subclass without the video processor replaces the stock processor. Images are
+always prepared by transformers' PIL classes, so results do not depend on whether torchvision is installed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from transformers.utils.import_utils import is_torchvision_available
 
 @functools.cache
 def without_video(stock: Any) -> Any:
-    """The stock processor class less its video processor; it saves folders under the stock class's name."""
+    """The stock processor class without its video processor; it saves folders under the stock class's name."""
 
     def get_attributes(cls: Any) -> list[str]:  # what transformers builds, loads and saves a processor from
         return [part for part in stock.get_attributes() if part != "video_processor"]
@@ -44,7 +43,7 @@ def load_with_pil(processor_class: Any, path: Path) -> Any:
 
 
 def _has_video(path: Path) -> bool:
-    """Whether the folder says how videos are read; one saved without a video processor does not."""
+    """Whether the folder configures a video processor; one saved without it does not."""
     if (path / "video_preprocessor_config.json").is_file() or (path / "preprocessor_config.json").is_file():
         return True
     whole = path / "processor_config.json"

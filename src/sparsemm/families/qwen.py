@@ -1,4 +1,4 @@
-"""What the Qwen vision-language models have in common: whole-image grids, 2 x 2 merging and M-RoPE positions."""
+"""Shared by the Qwen vision-language models: whole-image grids, 2 x 2 merging and M-RoPE positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class QwenLayout(Layout):
     """One grid, row by row: the image is resized to whole cells of patch * merge px within the processor's limits.
 
     Args:
-        source: a processor of the family; its image part holds the fewest and the most pixels of an image.
+        source: a processor of the family; its image processor has the least and the largest number of pixels.
         image_size: (H, W) of the original image in px.
 
     Raises:
@@ -49,7 +49,7 @@ class QwenLayout(Layout):
 
 
 class Qwen(StockFamily):
-    """Image tokens have a position in time, height and width (M-RoPE); text goes on after the largest of them."""
+    """Image tokens have a position in time, height and width (M-RoPE); text continues after the largest of them."""
 
     def load_processor(self, path: Path) -> Any:
         return load_images_and_text(stock(self.processor_class), path)
@@ -62,8 +62,9 @@ class Qwen(StockFamily):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """[4, B, T]: text, time, height and width. The model's `rope_deltas` are neither read nor set.
 
-        Raises InputError for images without `mm_token_type_ids` (`generate` falls back to text positions without a
-        word) and for a prompt that ends in an image.
+        Raises:
+            InputError: for images without `mm_token_type_ids` (`generate` silently uses text positions then), and for
+                a prompt that ends in an image.
         """
         text, count = text_positions(inputs["attention_mask"])
         grids = {name: inputs[name] for name in ("image_grid_thw", "video_grid_thw") if name in inputs}

@@ -1,4 +1,4 @@
-"""What compress() refuses, each with one line and before anything is computed."""
+"""Checks of compress(): unsupported models and `generate` calls raise InputError before anything is computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _CALL = inspect.signature(GenerationMixin.generate)
 
 
 def check_model(model: PreTrainedModel, policy: Policy, *, any_scores: bool) -> None:
-    """Raise InputError for a model or policy that cannot work."""
+    """Raise InputError for a model or a policy that compress() does not support.
+
+    Args:
+        model: what the caller gave as the model.
+        policy: what the caller gave as the policy.
+        any_scores: accept scores that were measured on another model.
+    """
     if not isinstance(model, PreTrainedModel):
         raise InputError(
             f"compress(...) got a {type(model).__name__}; give the transformers model itself, neither compiled nor "
@@ -69,7 +75,14 @@ def _check_scores(model: PreTrainedModel, policy: Policy, any_scores: bool) -> N
 def check_call(
     model: PreTrainedModel, session: Session, args: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
-    """Raise InputError for a `model.generate(*args, **options)` that a compressed cache cannot follow."""
+    """Raise InputError for a `generate` call that a compressed cache does not support.
+
+    Args:
+        model: the compressed model.
+        session: of the `compress` context.
+        args: positional arguments of `model.generate`.
+        options: its keyword arguments.
+    """
     asked = _CALL.bind_partial(model, *args, **options).arguments
     options = asked.get("kwargs", {})
     if asked.get("custom_generate") is not None:
@@ -106,7 +119,7 @@ def _check_config(config: GenerationConfig, mode: GenerationMode) -> None:
 
 
 def _check_cache(given: object, session: Session, prompt: torch.Tensor | None, sequences: int) -> None:
-    """A later turn: the cache of this compress, the rows it holds and the whole conversation."""
+    """A later turn needs a cache of this `compress`, as many rows as it holds and the whole conversation."""
     if not isinstance(given, RaggedCache) or given.session is not session:
         raise InputError(
             f"past_key_values is a {type(given).__name__} from outside this compress(...); leave it out, "

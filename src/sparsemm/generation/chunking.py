@@ -1,102 +1,68 @@
-"""Less memory in a long prefill: what works on each token alone goes through a layer in chunks of tokens.
+"""Less memory in a long prefill: operations that treat every token alone run over chunks of tokens.
 
-At 32K tokens the MLP's hidden activations and the float32 copies inside the norms are the largest tensors that a
-prefill makes; nobody needs them for all tokens at once. Queries and keys are turned to their positions where they
-lie, and the attention's output is projected where it lies: else each would be there two or three times. Attention
-itself is not touched.
+At 32K tokens the MLP's hidden activations and the float32 copies inside the norms are the largest tensors of a prefill;
+in chunks they need only exist for some tokens at a time. RoPE and the attention's output projection overwrite their
+inputs, which saves a second copy of them. Attention itself is unchanged.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from sparsemm.errors import InputError
+from sparsemm.models.patching import wrapped, wrapped_rotary
 from sparsemm.models.text import text_layers
 
-_ROTARY = "apply_rotary_pos_emb"
-_CHANGING = threading.Lock()
-_CHANGED: dict[
-    str, tuple[int, Any]
-] = {}  # by module: how many use its chunked rotary function, and the plain one
+
+@dataclass(frozen=True)
+class Chunks:
+    """The size of a chunk. Identifies this module's wrappers: inputs of at most `tokens` tokens pass unchanged."""
+
+    tokens: int
 
 
 @contextmanager
 def chunked(model: PreTrainedModel, tokens: int = 4096) -> Iterator[None]:
-    """Inside, what works on each token alone takes at most `tokens` positions at once; undone on exit.
+    """Inside, norms, MLPs, RoPE and output projections of the text layers take at most `tokens` tokens at once.
 
-    That is the norms, MLPs, rotary positions and output projections of the text layers; the latter two write over what
-    they are given.
+    Every token's result is the same sum in the same order, up to what the library of matrix products does differently
+    for another number of rows. Shorter inputs, decode steps among them, and passes with gradients run unchunked. RoPE
+    and output projections overwrite their inputs.
 
-    Every position's numbers are the same sums in the same order, up to what the matrix product's library does for
-    another number of rows. Shorter inputs, decode steps among them, go through whole. Raises InputError for tokens
-    below 1.
+    Args:
+        model: a vision-language model; undone on exit.
+        tokens: tokens of a chunk.
+
+    Raises:
+        InputError: for tokens below 1.
     """
     if tokens < 1:
         raise InputError(f"chunked: tokens is {tokens}; give 1 or more")
-    modules = [
-        module
-        for layer in text_layers(model)
-        for name in ("input_layernorm", "post_attention_layernorm", "mlp")
-        if (module := getattr(layer, name, None)) is not None
-    ]
-    projections = [
-        projection
-        for layer in text_layers(model)
-        if (projection := getattr(getattr(layer, "self_attn", None), "o_proj", None)) is not None
-    ]
+    chunks = Chunks(tokens)
     with ExitStack() as undo:
-        for module in modules:
-            undo.enter_context(_replaced(module, _in_chunks(module.forward, tokens)))
-        for module in projections:
-            if module.in_features == module.out_features:
-                undo.enter_context(_replaced(module, _in_place(module.forward, tokens)))
-        undo.enter_context(_rotary(model, tokens))
+        for layer in text_layers(model):
+            for name in ("input_layernorm", "post_attention_layernorm", "mlp"):
+                module = getattr(layer, name, None)
+                if module is not None:
+                    _wrap(undo, module, _in_chunks, chunks)
+            projection = getattr(getattr(layer, "self_attn", None), "o_proj", None)
+            if projection is not None and projection.in_features == projection.out_features:
+                _wrap(undo, projection, _in_place, chunks)
+        rotary = functools.partial(_rotary_in_place, tokens=tokens)
+        undo.enter_context(wrapped_rotary(model, rotary, shared=chunks))
         yield
 
 
-@contextmanager
-def _replaced(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    before = vars(module).get("forward")
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        vars(module).pop("forward", None)
-        if before is not None:
-            vars(module)["forward"] = before
-
-
-@contextmanager
-def _rotary(model: PreTrainedModel, tokens: int) -> Iterator[None]:
-    """The model's rotary function in chunks: one of its Python module, so that users of several threads are counted."""
-    attention: Any = getattr(text_layers(model)[0], "self_attn", None)
-    name = type(attention).__module__
-    names = vars(sys.modules[name])
-    if _ROTARY not in names:
-        yield
-        return
-    with _CHANGING:
-        users, plain = _CHANGED.get(name, (0, names[_ROTARY]))
-        if users == 0:
-            names[_ROTARY] = _turned_in_place(plain, tokens)
-        _CHANGED[name] = users + 1, plain
-    try:
-        yield
-    finally:
-        with _CHANGING:
-            users, plain = _CHANGED.pop(name)
-            if users > 1:
-                _CHANGED[name] = users - 1, plain
-            else:
-                names[_ROTARY] = plain
+def _wrap(undo: ExitStack, module: Any, wrap: Callable[..., Any], chunks: Chunks) -> None:
+    wrap = functools.partial(wrap, tokens=chunks.tokens)
+    undo.enter_context(wrapped(module, "forward", wrap, shared=chunks))
 
 
 def _in_chunks(forward: Callable[..., Any], tokens: int) -> Callable[..., Any]:
@@ -126,7 +92,7 @@ def _in_place(forward: Callable[..., Any], tokens: int) -> Callable[..., Any]:
     return run
 
 
-def _turned_in_place(plain: Callable[..., Any], tokens: int) -> Callable[..., Any]:
+def _rotary_in_place(plain: Callable[..., Any], tokens: int) -> Callable[..., Any]:
     @functools.wraps(plain)
     def run(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *rest: Any) -> Any:
         total = q.shape[2]  # q, k: [B, heads, T, D]; cos, sin: [B or 1, T, D]
@@ -135,8 +101,8 @@ def _turned_in_place(plain: Callable[..., Any], tokens: int) -> Callable[..., An
             return plain(q, k, cos, sin, *rest)
         for begin in range(0, total, tokens):
             part = slice(begin, begin + tokens)
-            turned = plain(q[:, :, part], k[:, :, part], cos[..., part, :], sin[..., part, :])
-            q[:, :, part], k[:, :, part] = turned
+            rotated = plain(q[:, :, part], k[:, :, part], cos[..., part, :], sin[..., part, :])
+            q[:, :, part], k[:, :, part] = rotated
         return q, k
 
     return run

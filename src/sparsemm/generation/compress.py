@@ -1,9 +1,8 @@
-"""compress(): plain `model.generate` with a compressed cache, a context manager that undoes everything on exit."""
+"""compress(): inside this context `model.generate` runs with a compressed cache; everything is undone on exit."""
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,20 +16,22 @@ from sparsemm.cache.ragged import RaggedCache, Session
 from sparsemm.cache.stores.registry import check_kind
 from sparsemm.errors import InputError
 from sparsemm.generation.checks import check_call, check_model
-from sparsemm.generation.choosing import chooser
 from sparsemm.generation.chunking import chunked
 from sparsemm.generation.graphs import graphed_forward
+from sparsemm.generation.selector import token_selector
+from sparsemm.models.patching import CHANGING, patched
 from sparsemm.policies import Policy
 
 __all__ = ["Run", "compress"]
 
-# Held while a model is checked and changed, or changed back: two threads must not both find it unchanged.
-# Re-entrant, as the garbage collector may leave a forgotten `compress` in the middle of this one.
-_SWITCHING = threading.RLock()
-
 
 class Run:
-    """What the newest `generate` inside `compress` kept. `cache` is the cache itself, until the exit."""
+    """What the newest `generate` inside `compress` kept.
+
+    Attributes:
+        session: open while the context is; every cache made in it belongs to it.
+        cache: the newest cache; None before the first `generate` and after the exit.
+    """
 
     def __init__(self) -> None:
         self.session = Session()
@@ -49,7 +50,7 @@ class Run:
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes allocated, with the room for new tokens."""
+        """Bytes allocated, those reserved for new tokens included."""
         return self._measured()[2]
 
     def _measured(self) -> tuple[torch.Tensor, int, int]:
@@ -62,7 +63,7 @@ class Run:
         return sizes
 
     def _finish(self) -> None:
-        """Remember the sizes and let go of the caches: what was returned of them refuses further use."""
+        """Remember the sizes, drop the cache and close the session: returned caches then refuse further use."""
         if self.cache is not None:
             self._sizes = self._measured() if self.cache.filled else None
         self.cache = None
@@ -78,25 +79,34 @@ def compress(
     cuda_graph: bool = False,
     storage: str = "auto",
 ) -> Iterator[Run]:
-    """Inside, `model.generate` keeps only what the policy keeps of every prompt.
+    """Compress the KV cache of every `model.generate` inside the context: only what the policy keeps of a prompt stays.
 
-    Greedy and sampled generation, `num_return_sequences`, left-padded batches, several images a prompt, scores
-    and logits, streamers, and later turns on the returned `past_key_values` (their tokens are kept whole; a
-    `copy.deepcopy` of it works too) work. Everything else raises InputError before anything is computed: beam
-    search, assisted and other decoding, continuous batching, chunked prefill, another cache, sliding windows,
-    a compiled model, nested use (another thread's too), scores of another shape. Scores whose metadata names
-    another model than `model.name_or_path` are refused unless any_scores is True. A bare `model(...)` call makes
-    its own cache and is not compressed. All threads that generate with this model meanwhile are compressed.
+    Supported: greedy and sampled generation, `num_return_sequences`, left-padded batches, several images a prompt,
+    scores and logits, streamers, and later turns on the returned `past_key_values` (their tokens are all kept; a
+    `copy.deepcopy` of it works too). Everything else raises InputError before anything is computed: beam search,
+    assisted and other decoding, continuous batching, chunked prefill, another cache, sliding windows, a compiled
+    model, nested use (another thread's too), scores of another shape.
 
-    cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it; needs triton, the whole model
-    on one CUDA device, and one thread.
+    A bare `model(...)` call makes its own cache and is not compressed. All threads that generate with this model
+    meanwhile are compressed. Prompts above 4096 tokens run through norms and MLPs in chunks of that many tokens, which
+    needs less memory (chunking.py).
 
-    Prompts above 4096 tokens go through norms and MLPs in chunks of so many, which needs less memory (chunking.py).
+    Args:
+        model: a transformers vision-language model, neither compiled nor wrapped.
+        policy: how many tokens each KV head keeps, and which.
+        any_scores: accept head scores whose metadata names another model than `model.name_or_path`.
+        cuda_graph: capture a decode step as a CUDA graph, once a `generate`, and replay it. Needs triton, the whole
+            model on one CUDA device, and one thread.
+        storage: how the kept tokens are stored. "int8" and "int4" quantise them (new tokens stay in full precision);
+            "auto" keeps them exactly, in the Triton store on a GPU that can run it and in the torch store elsewhere.
 
-    storage: how the kept tokens are stored: "int8" or "int4" quantise them (new tokens stay in full precision);
-    "auto" keeps them exactly, in the Triton store on a GPU that can run it and in the torch store elsewhere.
+    Yields:
+        The run, which tells what the newest `generate` kept.
+
+    Raises:
+        InputError: for a model, a policy or options that cannot work together.
     """
-    with _SWITCHING, ExitStack() as entering:
+    with CHANGING, ExitStack() as entering:
         check_model(model, policy, any_scores=any_scores)
         check_kind(storage)
         if cuda_graph and storage != "auto":
@@ -110,20 +120,21 @@ def compress(
         run = Run()
         entering.enter_context(ragged_attention_in(model))
         entering.enter_context(chunked(model))
-        entering.enter_context(_replaced(model, _methods(model, policy, run, storage)))
+        for name, method in _methods(model, policy, run, storage).items():
+            entering.enter_context(patched(model, name, method))
         if cuda_graph:
-            entering.enter_context(_replaced(model, {"forward": graphed_forward(model)}))
+            entering.enter_context(patched(model, "forward", graphed_forward(model)))
         undo = entering.pop_all()
     try:
         yield run
     finally:
-        with _SWITCHING:
+        with CHANGING:
             undo.close()
             run._finish()
 
 
 def _methods(model: PreTrainedModel, policy: Policy, run: Run, storage: str) -> dict[str, Callable[..., Any]]:
-    """What the model does instead of its own methods while it is compressed."""
+    """The methods that replace the model's own while it is compressed, by name."""
     num_layers = int(model.config.get_text_config().num_hidden_layers)
     plain: Any = model.generate
 
@@ -141,10 +152,9 @@ def _methods(model: PreTrainedModel, policy: Policy, run: Run, storage: str) -> 
     ) -> None:
         cache = model_kwargs.get("past_key_values")
         if cache is None:
-            choosers = [chooser(policy, layer, num_layers) for layer in range(num_layers)]
-            cache = RaggedCache(
-                num_layers, choosers, max_length=max_cache_length, session=run.session, storage=storage
-            )
+            selectors = [token_selector(policy, layer, num_layers) for layer in range(num_layers)]
+            cache = RaggedCache(num_layers, selectors, session=run.session, storage=storage)
+            cache.limit(max_cache_length)
         else:
             cache.grow(max_cache_length - cache.get_seq_length())
         run.cache = model_kwargs["past_key_values"] = cache
@@ -157,17 +167,3 @@ def _methods(model: PreTrainedModel, policy: Policy, run: Run, storage: str) -> 
         "_prepare_cache_for_generation": prepare_cache,
         "init_continuous_batching": refuse,
     }
-
-
-@contextmanager
-def _replaced(model: PreTrainedModel, methods: dict[str, Callable[..., Any]]) -> Iterator[None]:
-    """The model with these methods of its own; what its instance held before comes back."""
-    own = vars(model)
-    before = {name: own[name] for name in methods if name in own}
-    own.update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            own.pop(name, None)
-        own.update(before)

@@ -1,8 +1,8 @@
-"""A decode step as a CUDA graph: captured once, replayed without Python, launches or a look at the host's counters.
+"""A decode step as a CUDA graph: captured once, replayed without Python and without single launches.
 
-What makes it possible is the Triton store: addresses never change and lengths live on the device. Without CUDA the
-same step runs as a graph would run it: the host's counters are put back to what they were at capture before each
-call, so that a step that reads one of them gives wrong tokens in a test rather than on a GPU.
+The Triton store makes it possible: its addresses are fixed and its lengths are on the device. Without CUDA the same
+step runs under a graph's constraints: before each call the host's counters are set back to their values at capture, so
+a step that depends on one of them gives wrong tokens in a CPU test, not only on a GPU.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from transformers import PreTrainedModel
 
 from sparsemm.cache.ragged import RaggedCache, RaggedLayer
 from sparsemm.errors import InputError
-from sparsemm.generation.fusing import Way, ways
+from sparsemm.generation.fusing import Fusion, fusions
 from sparsemm.kernels.device import on_device_of
 from sparsemm.runtime.clock import timed
 
-_WARM_UPS = 2  # runs before the capture: libraries make their handles and workspaces, Triton compiles
-_TIMED = 5  # replays of a graph that has rivals
+_WARM_UPS = (
+    2  # runs before the capture, in which libraries allocate handles and workspaces and Triton compiles
+)
+_TIMED = 5  # timed replays of each graph when several are compared
 
 Result = TypeVar("Result")
-Around = Callable[[], AbstractContextManager[None]]  # what a capture is made inside of
+Context = Callable[[], AbstractContextManager[None]]
 
-_fastest: WeakKeyDictionary[PreTrainedModel, dict[int, Way]] = WeakKeyDictionary()  # by rows
+# The fastest fusion of each model, by rows.
+_fastest: WeakKeyDictionary[PreTrainedModel, dict[int, Fusion]] = WeakKeyDictionary()
 
 
-def storage_of(layer: RaggedLayer) -> Any:
-    """The layer's Triton store. Raises InputError for another storage."""
+def triton_store_of(layer: RaggedLayer) -> Any:
+    """The layer's Triton store. Raises InputError for a store of another kind."""
     store: Any = layer.filled()
     if not hasattr(store, "counts"):
         raise InputError(
@@ -43,36 +46,44 @@ def storage_of(layer: RaggedLayer) -> Any:
 
 
 class GraphStep:
-    """One decode step over a packed cache. Each call does what `run` did once, one token further."""
+    """One decode step over a packed cache; each call runs it for the next token.
+
+    Args:
+        cache: a filled cache with Triton stores.
+        run: feeds one token a row through every layer of `cache` and returns a tensor; it reads static tensors.
+        state: device tensors that `run` changes. They and the cache are unchanged when the constructor returns.
+        contexts: contexts that are open during the capture alone. The step is captured in each of them and the fastest
+            graph is kept. Without CUDA the step runs in the last one.
+
+    Attributes:
+        fastest: index of the context in which the step was captured, or runs.
+
+    Raises:
+        InputError: for another store, or without space for a token.
+    """
 
     def __init__(
         self,
         cache: RaggedCache,
         run: Callable[[], torch.Tensor],
         state: Sequence[torch.Tensor] = (),
-        around: Sequence[Around] = (nullcontext,),
+        contexts: Sequence[Context] = (nullcontext,),
     ) -> None:
-        """run: feeds one token a row through every layer of `cache` and returns a tensor; it reads static tensors.
-
-        state: device tensors that `run` changes. The cache and they are as before when this returns.
-        around: contexts for the capture alone. The step is captured in each and the fastest one kept: `taken` is its
-        index. Without CUDA the last one is.
-        """
         self.layers = list(cache.ragged)
-        self.stores = [storage_of(layer) for layer in self.layers]
-        self.run, self._around = run, around[-1]
-        self.taken = len(around) - 1
+        self.stores = [triton_store_of(layer) for layer in self.layers]
+        self.run, self._context = run, contexts[-1]
+        self.fastest = len(contexts) - 1
         self._host = self._counters()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._out: torch.Tensor | None = None
         if self.stores[0].keys.is_cuda:
             if self.stores[0].grown >= self.stores[0].reserve:
-                self.stores[0].advance(1)  # no room even for the warm-up: say so before anything runs
+                self.stores[0].advance(1)  # raises: there is no slot even for the warm-up
             with on_device_of(self.stores[0].keys):
-                self._capture(state, around)
+                self._capture(state, contexts)
 
     def __call__(self) -> torch.Tensor:
-        """The step's output; on CUDA the same memory at every call. InputError when the cache has no room."""
+        """The step's output; on CUDA the same memory at every call. InputError when the cache has no free slot."""
         for store in self.stores:
             store.advance(1)
         for layer in self.layers:
@@ -84,18 +95,18 @@ class GraphStep:
             return self._out
         true = self._counters()
         self._set(self._host)
-        with self._around():
+        with self._context():
             out = self.run()
         self._set(true)
         return out
 
     def belongs_to(self, cache: RaggedCache) -> bool:
-        """Whether the cache still has the storage this step was made for."""
+        """Whether the cache still has the stores that this step was made for."""
         return len(cache.ragged) == len(self.stores) and all(
             layer.store is store for layer, store in zip(cache.ragged, self.stores)
         )
 
-    def _capture(self, state: Sequence[torch.Tensor], around: Sequence[Around]) -> None:
+    def _capture(self, state: Sequence[torch.Tensor], contexts: Sequence[Context]) -> None:
         changed = [*(store.counts for store in self.stores), *state]
         saved = [tensor.clone() for tensor in changed]
         least = float("inf")
@@ -110,13 +121,13 @@ class GraphStep:
                 self.run()
                 undo()
 
-        for index, context in enumerate(around):
+        for index, context in enumerate(contexts):
             with context():
-                graph, out = captured(self.run, warm_up)
+                graph, out = capture_graph(self.run, warm_up)
             self._set(self._host)
-            taken = _seconds(graph, undo, saved[0].device) if len(around) > 1 else 0.0
-            if taken < least:
-                least, self.taken, self._graph, self._out = taken, index, graph, out
+            seconds = _seconds(graph, undo, saved[0].device) if len(contexts) > 1 else 0.0
+            if seconds < least:
+                least, self.fastest, self._graph, self._out = seconds, index, graph, out
 
     def _counters(self) -> list[tuple[int, int]]:
         return [(layer.seen, store.grown) for layer, store in zip(self.layers, self.stores)]
@@ -127,11 +138,17 @@ class GraphStep:
             store.count_grown(grown)
 
 
-def captured(run: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[torch.cuda.CUDAGraph, Result]:
-    """`run` as a CUDA graph of the current device, and what it returned. `warm_up` runs first, on the same stream.
+def capture_graph(
+    run: Callable[[], Result], warm_up: Callable[[], object]
+) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """Capture `run` as a CUDA graph of the current device, after `warm_up` on the same new stream.
 
-    So the graph uses the workspace of cuBLAS that the warm-up made there: that of torch's own stream for captures
-    belongs to the first graph made on it, and is freed with it under later ones.
+    The graph then uses the cuBLAS workspace that the warm-up allocated for this stream. On torch's common capture
+    stream the workspace would belong to the first graph captured there, and later graphs would use it after it is
+    freed.
+
+    Returns:
+        The graph, and what `run` returned.
     """
     graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
@@ -144,7 +161,7 @@ def captured(run: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[
 
 
 def _seconds(graph: torch.cuda.CUDAGraph, undo: Callable[[], None], device: torch.device) -> float:
-    """The least of a few replays, each taken back."""
+    """The shortest of a few replays, each undone."""
     times = []
     for _ in range(_TIMED):
         times.append(timed(device, graph.replay))
@@ -157,25 +174,34 @@ def fused_step(
     cache: RaggedCache,
     run: Callable[[], torch.Tensor],
     state: Sequence[torch.Tensor] = (),
-) -> tuple[GraphStep, Way]:
-    """A `GraphStep` in the fastest of the `ways` to fuse the model's step, and that way.
+) -> tuple[GraphStep, Fusion]:
+    """A `GraphStep` under the fastest fusion of the model's step.
 
-    Which one it is is measured at the first step of so many rows, and remembered as long as the model lives.
+    The fusions are timed at the first step with this number of rows; the result is remembered while the model exists.
+
+    Args:
+        model: the model that `run` calls.
+        cache: see `GraphStep`, as `run` and `state`.
+        run: the step.
+        state: device tensors that it changes.
+
+    Returns:
+        The step and its fusion.
     """
-    rows = storage_of(cache.ragged[0]).rows
-    known, options = _fastest.setdefault(model, {}), ways(model, rows)
+    rows = triton_store_of(cache.ragged[0]).rows
+    known, options = _fastest.setdefault(model, {}), fusions(model, rows)
     if known.get(rows) in options:
         options = [known[rows]]
-    step = GraphStep(cache, run, state, [functools.partial(way, model) for way in options])
-    known[rows] = options[step.taken]
+    step = GraphStep(cache, run, state, [functools.partial(fusion, model) for fusion in options])
+    known[rows] = options[step.fastest]
     return step, known[rows]
 
 
 def graphed_forward(model: PreTrainedModel) -> Callable[..., Any]:
-    """A `model.forward` that replays the single-token steps of `generate` over a ragged cache, fused (`fused_step`).
+    """A `model.forward` that replays the single-token steps of `generate` over a ragged cache as a `fused_step`.
 
-    Everything else (the prefill, several tokens at once, other caches, hidden states asked for) runs as before. A
-    later turn, or a cache that was copied or grew, is captured anew.
+    Everything else (the prefill, several tokens at once, other caches, requested hidden states) runs as before. A later
+    turn, or a cache that was copied or has grown, is captured again.
     """
     plain: Any = model.forward
     current: _Decode | None = None
@@ -190,7 +216,7 @@ def graphed_forward(model: PreTrainedModel) -> Callable[..., Any]:
         if current is None or not current.fits(cache, options):
             mask = options.get("attention_mask")
             if mask is not None and mask.dim() == 2 and not bool(mask[:, -1].all()):
-                return plain(**options)  # a pad among new tokens: once a turn at most, and not for a graph
+                return plain(**options)  # a pad among the new tokens, at most once a turn: not captured
             current = _Decode(model, plain, cache, options)
         return current(options["input_ids"], options["position_ids"])
 
@@ -208,7 +234,7 @@ def _is_step(cache: object, options: dict[str, Any]) -> bool:
 
 
 class _Decode:
-    """The model's forward on static inputs, and its output around the logits of the newest replay."""
+    """The model's forward as a graph over static inputs; returns its output with the logits of the newest replay."""
 
     def __init__(
         self,
@@ -223,10 +249,9 @@ class _Decode:
         self.newest: dict[str, Any] = {}  # the output's type, and its fields
         newest = self.newest
 
-        def run() -> (
-            torch.Tensor
-        ):  # without self: in a circle of references old caches would outlive their use
-            # No attention mask: every row attends to all it holds, and a mask would be looked into on the host.
+        # `run` does not use self: a reference cycle would keep old caches until the garbage collector runs.
+        def run() -> torch.Tensor:
+            # No attention mask: every row attends to all its tokens, and reading a mask would synchronise.
             out = forward(
                 input_ids=ids,
                 position_ids=positions,

@@ -1,4 +1,4 @@
-"""GreedyLoop: greedy decode over a packed cache, without the host in it.
+"""GreedyLoop: greedy decode over a packed cache without synchronising with the host.
 
 The step reads and writes static tensors; on CUDA it is one graph.
 """
@@ -11,12 +11,25 @@ import torch
 from transformers import PreTrainedModel
 
 from sparsemm.cache.ragged import RaggedCache
-from sparsemm.generation.fusing import Way
+from sparsemm.generation.fusing import Fusion
 from sparsemm.generation.graphs import fused_step
 
 
 class GreedyLoop:
-    """Greedy tokens over a packed cache, whatever they are (an end token does not end it)."""
+    """Greedy decode over a packed cache; an end token does not stop it.
+
+    Use it only inside `ragged_attention_in(model)` and `torch.no_grad()`.
+
+    Args:
+        model: the model of the cache.
+        cache: a filled cache with slots for all steps.
+        token: int64 [R, 1], the first token to feed.
+        positions: its `position_ids`, [R, 1] or Qwen's [3, R, 1].
+        graph: with Triton stores, run the step as a `fused_step`; other stores always run it eagerly.
+
+    Attributes:
+        fusion: the fusion of the step; None when it runs eagerly.
+    """
 
     def __init__(
         self,
@@ -27,11 +40,6 @@ class GreedyLoop:
         *,
         graph: bool = True,
     ) -> None:
-        """token int64 [R, 1]: the first one to feed; positions: where it stands, [R, 1] or Qwen's [3, R, 1].
-
-        Only inside `ragged_attention_in(model)` and `torch.no_grad()`, as `run` is. With the Triton store the step is a
-        `fused_step`, unless graph is False; another store runs it eagerly. `way`: how it is fused.
-        """
         self.cache = cache
         self._begin = (token.clone(), positions.clone())
         self._seen = cache.get_seq_length()
@@ -39,7 +47,7 @@ class GreedyLoop:
         model_: Any = model
         text, head = model_.get_decoder(), model_.get_output_embeddings()
 
-        # Not by way of self: a circle of references would keep the cache until Python looks for such circles.
+        # `step` does not use self: a reference cycle would keep the cache until the garbage collector runs.
         token, positions = self.token, self.positions
 
         def step() -> torch.Tensor:
@@ -49,20 +57,20 @@ class GreedyLoop:
             return token
 
         self._step: Any = step
-        self.way: Way | None = None
+        self.fusion: Fusion | None = None
         fixed = all(hasattr(layer.filled(), "counts") for layer in cache.ragged)
         if graph and fixed:
-            self._step, self.way = fused_step(model, cache, step, (self.token, self.positions))
+            self._step, self.fusion = fused_step(model, cache, step, (self.token, self.positions))
 
     def run(self, steps: int) -> torch.Tensor:
-        """The next `steps` tokens, int64 [R, steps]; the host does not wait for them."""
+        """The next `steps` tokens, int64 [R, steps], without waiting for the device."""
         tokens = self.token.new_empty(len(self.token), steps)
         for step in range(steps):
             tokens[:, step : step + 1] = self._step()
         return tokens
 
     def rewind(self) -> None:
-        """Back to where the loop began: what stands in the spare room is written over before it is read."""
+        """Go back to the first token; slots that were filled since are overwritten before they are read."""
         for layer in self.cache.ragged:
             layer.filled().grown = 0
             layer.seen = self._seen

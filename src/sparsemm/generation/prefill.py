@@ -1,4 +1,7 @@
-"""Prefills by hand: one that hands every layer to a callback, and one into a packed cache."""
+"""Prefills without `generate`: `capture_prefill` hands every layer to a callback, `prefill` fills a packed cache.
+
+`decode_step` feeds one token a row after either of them.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from sparsemm.cache.attention import ragged_attention_in
-from sparsemm.cache.layer import OwnedLayer, Step
-from sparsemm.cache.ragged import Chooser, RaggedCache, valid_tokens
+from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
+from sparsemm.cache.ragged import RaggedCache, TokenSelector, valid_tokens
 from sparsemm.families import family_of
-from sparsemm.generation.choosing import chooser
 from sparsemm.generation.chunking import chunked
+from sparsemm.generation.selector import token_selector
 from sparsemm.models.loading import shape
 from sparsemm.models.text import text_layers
 from sparsemm.policies import Policy
@@ -23,46 +26,49 @@ from sparsemm.policies import Policy
 
 @dataclass(frozen=True)
 class PrefillLayer:
-    """What one layer saw at prefill. Keep copies of what you need: key and value die with the callback."""
+    """What one layer's attention got at prefill. The tensors are freed after the callback: copy what you keep.
+
+    Attributes:
+        index: of the layer.
+        query: [B, Hq, T, D] after RoPE.
+        key: [B, Hkv, T, D] after RoPE.
+        value: [B, Hkv, T, D].
+        valid: bool [B, T], False at pads; None without padding.
+        scaling: factor on the products of queries and keys.
+    """
 
     index: int
-    query: torch.Tensor  # [B, Hq, T, D] after RoPE
-    key: torch.Tensor  # [B, Hkv, T, D] after RoPE
-    value: torch.Tensor  # [B, Hkv, T, D]
-    valid: torch.Tensor | None  # bool [B, T], None when nothing is padded
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    valid: torch.Tensor | None
     scaling: float
 
 
 @dataclass(frozen=True)
 class Prefilled:
-    """A prefill's end: logits of the last prompt token [B, V] and the next token's position, int64 [B]."""
+    """The result of a prefill.
+
+    Attributes:
+        logits: [B, V] of the last prompt token.
+        next_position: int64 [B], the position of the first new token.
+    """
 
     logits: torch.Tensor
     next_position: torch.Tensor
-
-
-class _CaptureLayer(OwnedLayer):  # type: ignore[no-untyped-call]
-    """Stores nothing; calls back with what the attention function was given."""
-
-    def __init__(self, index: int, callback: Callable[[PrefillLayer], None]) -> None:
-        super().__init__()
-        self.index, self.callback = index, callback
-
-    def attend(self, step: Step) -> torch.Tensor:
-        out = step.among_themselves()
-        valid = valid_tokens(step.mask, step.query.shape[2])
-        self.callback(PrefillLayer(self.index, step.query, step.key, step.value, valid, step.scaling))
-        return out
 
 
 @torch.no_grad()
 def capture_prefill(
     model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], callback: Callable[[PrefillLayer], None]
 ) -> Prefilled:
-    """Run the prompt once; `callback` gets each layer's full keys and values right after its attention.
+    """Run a prompt once and hand every layer's full keys and values to a callback.
 
-    inputs: what `generate` would get (left padded). Positions are those of `generate`, so a decode loop that
-    goes on at `next_position` gives the same numbers.
+    Args:
+        model: a vision-language model.
+        inputs: what `generate` would get (left padded). Positions are those of `generate`, so decoding from
+            `next_position` gives the same numbers.
+        callback: called for each layer right after its attention.
     """
     mask = inputs.get("attention_mask")
     if mask is None:
@@ -70,10 +76,9 @@ def capture_prefill(
     positions, following = family_of(model).prefill_positions(model, {**inputs, "attention_mask": mask})
     padded = not bool((mask == 1).all())
     layers = [_CaptureLayer(index, callback) for index in range(len(text_layers(model)))]
-    rest = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
     with ragged_attention_in(model):
         out = model(
-            **rest,
+            **_without_mask(inputs),
             attention_mask=mask if padded else None,
             position_ids=positions,
             past_key_values=Cache(layers=list(layers)),
@@ -83,11 +88,74 @@ def capture_prefill(
     return Prefilled(out.logits[:, -1], following)
 
 
+class _CaptureLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
+    """Stores nothing; calls back with what the attention function was given."""
+
+    def __init__(self, index: int, callback: Callable[[PrefillLayer], None]) -> None:
+        super().__init__()
+        self.index, self.callback = index, callback
+
+    def attend(self, inputs: AttentionInputs) -> torch.Tensor:
+        out = inputs.causal_attention()
+        valid = valid_tokens(inputs.mask, inputs.query.shape[2])
+        self.callback(PrefillLayer(self.index, inputs.query, inputs.key, inputs.value, valid, inputs.scaling))
+        return out
+
+
+@torch.no_grad()
+def prefill(
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    policy: Policy,
+    reserve: int,
+    *,
+    selectors: Sequence[TokenSelector] | None = None,
+    storage: str = "auto",
+) -> tuple[RaggedCache, torch.Tensor, torch.Tensor]:
+    """Run an unpadded prompt into a packed cache; only inside `ragged_attention_in(model)`.
+
+    Args:
+        model: a vision-language model.
+        inputs: what `generate` would get.
+        policy: what is kept.
+        reserve: new tokens that the cache has slots for.
+        selectors: one a layer, in place of the policy's own.
+        storage: a kind of store, see `make_store`.
+
+    Returns:
+        The cache, the first new token, int64 [1, 1], and its `position_ids`.
+    """
+    layers = shape(model).num_layers
+    selectors = selectors or [token_selector(policy, layer, layers) for layer in range(layers)]
+    cache = RaggedCache(layers, selectors, reserve=reserve, storage=storage)
+    family = family_of(model)
+    whole = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
+    positions, following = family.prefill_positions(model, whole)
+    options = {
+        **_without_mask(inputs),
+        "position_ids": positions,
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+    model_: Any = model
+    with chunked(model):
+        out = model_.get_decoder()(**_text_inputs(model_, options))
+    token = model_.get_output_embeddings()(out.last_hidden_state[:, -1:]).argmax(-1)
+    return cache, token, family.decode_positions(following)
+
+
 @torch.no_grad()
 def decode_step(
     model: PreTrainedModel, tokens: torch.Tensor, positions: torch.Tensor, cache: Cache
 ) -> torch.Tensor:
-    """Logits [R, V] after feeding tokens int64 [R] at positions int64 [R]; only inside `ragged_attention_in(model)`."""
+    """Logits [R, V] after feeding one token a row; only inside `ragged_attention_in(model)`.
+
+    Args:
+        model: the model of the cache.
+        tokens: int64 [R].
+        positions: int64 [R].
+        cache: a filled cache.
+    """
     out = model(
         input_ids=tokens[:, None],
         position_ids=family_of(model).decode_positions(positions),
@@ -98,57 +166,31 @@ def decode_step(
     return logits
 
 
-@torch.no_grad()
-def prefill(
-    model: PreTrainedModel,
-    inputs: Mapping[str, torch.Tensor],
-    policy: Policy,
-    reserve: int,
-    *,
-    choosers: Sequence[Chooser] | None = None,
-    storage: str = "auto",
-) -> tuple[RaggedCache, torch.Tensor, torch.Tensor]:
-    """Run an unpadded prompt into a packed cache with room for `reserve` tokens.
-
-    Returns the cache, its first new token, int64 [1, 1], and the `position_ids` of that. Only inside
-    `ragged_attention_in(model)`. choosers: in place of the policy's own, one a layer; storage: see `RaggedLayer`.
-    """
-    layers = shape(model).num_layers
-    choosers = choosers or [chooser(policy, layer, layers) for layer in range(layers)]
-    cache = RaggedCache(layers, choosers, reserve=reserve, storage=storage)
-    family = family_of(model)
-    whole = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
-    positions, following = family.prefill_positions(model, whole)
-    rest = {name: value for name, value in inputs.items() if name != "attention_mask"}
-    options = {**rest, "position_ids": positions, "past_key_values": cache, "use_cache": True}
-    model_: Any = model
-    with chunked(model):
-        out = model_.get_decoder()(**_text_inputs(model_, options))
-    token = model_.get_output_embeddings()(out.last_hidden_state[:, -1:]).argmax(-1)
-    return cache, token, family.decode_positions(following)
+def _without_mask(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
 
 
-class _Reached(Exception):
-    """The text model was called."""
+class _TextModelCalled(Exception):
+    """Raised in place of the text model's forward, once its inputs are known."""
 
 
 def _text_inputs(model: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """What the model's forward gives its text model.
+    """The inputs that the model's forward passes to its text model.
 
-    A forward keeps the images' features, twice, until the text model is done. Left at that call and begun again with
-    the text model alone, they are gone: at 32K tokens two of the about ten hidden states of the peak.
+    A forward holds the images' features twice until the text model returns. When it is aborted at that call and the
+    text model is run alone, they are freed: at 32K tokens that is two of about ten hidden states at the peak.
     """
     given: dict[str, Any] = {}
 
     def take(module: Any, positional: tuple[()], named: dict[str, Any]) -> None:
         assert not positional
         given.update(named)
-        raise _Reached
+        raise _TextModelCalled
 
     hook = model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
     try:
         model(**options)
-    except _Reached:
+    except _TextModelCalled:
         pass
     finally:
         hook.remove()

@@ -1,31 +1,32 @@
-"""Where chosen heads look while the model reads an image (the heat maps of figure 10)."""
+"""Attention maps: where single heads attend while the model reads an image (paper, figure 10)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.errors import InputError
-from sparsemm.families import make_layout
 from sparsemm.heads.matching import match_tokens, token_texts
+from sparsemm.heads.patch_map import locate_image
 from sparsemm.heads.probe import ProbeImage, check_probe, png_bytes
 from sparsemm.heads.recording import RowRecorder, generate_greedily, recording
 from sparsemm.heads.scores import HeadScores
+from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
 from sparsemm.models.loading import Loaded, build_inputs, shape
 
 Head = tuple[int, int]
 
 
 def choose_heads(scores: HeadScores, *, visual: int = 4, other: int = 4, seed: int = 0) -> list[Head]:
-    """The ``visual`` best heads, best first, then ``other`` heads drawn from the lower half of the ranking.
+    """The ``visual`` best heads, best first, then ``other`` heads drawn at random from the lower half of the ranking.
 
     Raises:
-        InputError: if the model has too few heads.
+        InputError: the model has too few heads.
     """
     ranking = scores.ranking()
     rest = ranking[max(visual, len(ranking) // 2) :]
@@ -43,19 +44,25 @@ def attention_maps(
     heads: Sequence[Head],
     *,
     scores: HeadScores | None = None,
-    prompt: str = READ_PROMPT,
-    max_new_tokens: int = 1024,
-    matching: str = "released",
+    settings: ScoringSettings | None = None,
+    **keywords: Unpack[ScoringKeywords],
 ) -> pd.DataFrame:
-    """Rows of the result kind ``attention_maps``: a panel per image and head, images outermost.
+    """Rows of the result kind ``attention_maps``: one panel per image and head, image by image.
 
-    A panel's grid [rows, cols] is the attention on each token of the high-res grid (share of the whole row
-    of attention, 0 to 1), averaged over the generated tokens that match a word of the image; ``token`` is
-    those tokens joined, ``score`` the head's visual score (0 without ``scores``).
+    The grid [rows, cols] of a panel is the attention weight (0 to 1) on each token of the high-resolution view,
+    averaged over the generated tokens that match a word of the image. ``token`` holds those tokens joined, ``score``
+    the head's visual score.
+
+    Args:
+        heads: (layer, query head) each.
+        scores: None leaves every score at 0.
+        settings: prompt, max_new_tokens and matching are used.
+        keywords: fields of `ScoringSettings`; they override ``settings``.
 
     Raises:
         InputError: a bad image; a head that the model does not have; no generated token matches a word.
     """
+    chosen = replace(settings or ScoringSettings(), **keywords)
     items = [images] if isinstance(images, ProbeImage) else list(images)
     check_probe(items, "attention_maps")
     size = shape(loaded.model)
@@ -65,7 +72,7 @@ def attention_maps(
         raise InputError(f"attention_maps: {named}; choose of {size.num_layers} x {size.num_heads} heads")
     rows: list[dict[str, Any]] = []
     for item in items:
-        grids, token = _look(loaded, item, heads, prompt, max_new_tokens, matching)
+        grids, token = _mean_grids(loaded, item, heads, chosen)
         for (layer, head), grid in zip(heads, grids, strict=True):
             rows.append(
                 {
@@ -81,27 +88,21 @@ def attention_maps(
     return pd.DataFrame(rows).astype({"panel": "int32", "layer": "int32", "head": "int32"})
 
 
-def _look(
-    loaded: Loaded,
-    item: ProbeImage,
-    heads: Sequence[Head],
-    prompt: str,
-    max_new_tokens: int,
-    matching: str,
+def _mean_grids(
+    loaded: Loaded, item: ProbeImage, heads: Sequence[Head], settings: ScoringSettings
 ) -> tuple[list[npt.NDArray[np.float64]], str]:
     """The mean grid of each head, and the matched tokens joined."""
     model, processor = loaded.model, loaded.processor
-    inputs = build_inputs(processor, [item.image], [prompt], model.device)
+    inputs = build_inputs(processor, [item.image], [settings.prompt], model.device)
     recorder = RowRecorder(heads)
     with recording(model, recorder):
-        (answer,) = generate_greedily(model, processor.tokenizer, inputs, max_new_tokens)
+        (answer,) = generate_greedily(model, processor.tokenizer, inputs, settings.max_new_tokens)
     texts = token_texts(processor.tokenizer, answer)
-    words = match_tokens(matching, processor.tokenizer, answer, item.words, item.boxes)
+    words = match_tokens(settings.matching, processor.tokenizer, answer, item.words, item.boxes)
     steps = [i for i, word in enumerate(words) if word is not None]
     if not steps:
         raise InputError(f"attention_maps, image {item.id}: no generated token matches a word; take another")
-    layout = make_layout(processor, (item.image.height, item.image.width))
-    at = layout.positions(inputs["input_ids"][0].cpu(), shape(model).image_token_id)
+    layout, at = locate_image(processor, item, inputs["input_ids"][0].cpu())
     means = []
     for head in heads:
         recorded = recorder.rows(head)

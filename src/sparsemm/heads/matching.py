@@ -1,11 +1,8 @@
-"""Which word of a page a generated token stands for: the released rule and an exact one.
+"""Matching of generated tokens to the words of a page, by one of two rules.
 
-`released`: a token belongs to the word that contains its string, if exactly one word does; tokens of repeated
-words are lost. `exact`: the characters of the answer are aligned to those of the page by the fewest insertions
-and deletions, so that a repeated word is matched at each of its places. (With substitutions, as in Levenshtein's
-distance, a word left out and another made up would put those between them in the wrong place.) The page is its
-words joined by spaces, in the given order or in reading order of the boxes, whichever needs fewer edits. Parts
-of the answer that come in yet another order than the page are edits, and not matched.
+`released` (the authors' code): a token belongs to the word that contains its string, if exactly one word does; tokens
+of repeated words are not matched. `exact` (this project): the answer is aligned to the page character by character,
+so that a repeated word is matched at each of its places.
 """
 
 from __future__ import annotations
@@ -19,14 +16,14 @@ from rapidfuzz.distance import Indel
 
 from sparsemm.documents.boxes import Box
 from sparsemm.errors import InputError
+from sparsemm.methods import MATCHINGS
 
-MATCHINGS = ("released", "exact")
 Span = tuple[int, int]
 Matches = list[int | None]
 
 
 def check_matching(matching: str) -> None:
-    """Raise InputError unless it is a rule's name."""
+    """Raise InputError unless ``matching`` is the name of a rule."""
     if matching not in MATCHINGS:
         raise InputError(f"scoring.matching: {matching!r} is unknown; use {' or '.join(MATCHINGS)}")
 
@@ -34,7 +31,19 @@ def check_matching(matching: str) -> None:
 def match_tokens(
     matching: str, tokenizer: Any, ids: Sequence[int], words: Sequence[str], boxes: Sequence[Box]
 ) -> Matches:
-    """The index of each token's word, None where it has none; `matching` is a name of `MATCHINGS`."""
+    """The word of each generated token.
+
+    Args:
+        matching: name of the rule, see `MATCHINGS`.
+        ids: the generated tokens [S], without the end token.
+        words, boxes: of the page.
+
+    Returns:
+        Indexes into ``words`` [S], None for a token that is not matched.
+
+    Raises:
+        InputError: an unknown rule.
+    """
     check_matching(matching)
     if matching == "released":
         return match_released(token_texts(tokenizer, ids), words)
@@ -42,7 +51,7 @@ def match_tokens(
 
 
 def match_released(tokens: Sequence[str], words: Sequence[str]) -> Matches:
-    """The released rule: a token belongs to the word that contains it, if exactly one word does."""
+    """The released rule, for tokens decoded one by one: the only word that contains the token, else None."""
     matches: Matches = []
     for token in tokens:
         text = token.strip()
@@ -52,10 +61,14 @@ def match_released(tokens: Sequence[str], words: Sequence[str]) -> Matches:
 
 
 def match_exact(text: str, spans: Sequence[Span], words: Sequence[str], boxes: Sequence[Box]) -> Matches:
-    """The exact rule, for an answer whose token i adds the characters spans[i] = [start, end) of `text`.
+    """The exact rule, for an answer ``text`` whose token i adds the characters spans[i] = [start, end).
 
-    A token is matched if its characters but white space all align equal and stand together on the page; if they
-    lie in two words it goes to the one that holds more of them, the first of equals.
+    The page is its words joined by spaces, in the given order or in the reading order of the boxes, whichever needs
+    fewer edits. The alignment allows insertions and deletions only: with substitutions (Levenshtein), a word left out
+    and another made up would shift the words between them. A passage in yet another order is not matched.
+
+    A token is matched if all its characters but white space are aligned to adjacent characters of the page. If those
+    lie in two words, it belongs to the word with more of them, or to the first of equals.
     """
     orders = [list(range(len(words))), reading_order(boxes)]
     aligned = [_align(text, [words[index] for index in order]) for order in orders]
@@ -72,9 +85,9 @@ def match_exact(text: str, spans: Sequence[Span], words: Sequence[str], boxes: S
 
 
 def _align(text: str, words: Sequence[str]) -> tuple[int, list[int]]:
-    """(edits between answer and page, place of each of the answer's characters on the page).
+    """Number of edits between answer and page, and the place of each character of the answer on the page.
 
-    Places count the page's characters but white space; -1: none.
+    Places count the characters of the page without white space; -1 where a character is not aligned.
     """
     page = _spaced(" ".join(words))
     places = list(accumulate((character != " " for character in page), initial=0))
@@ -87,14 +100,14 @@ def _align(text: str, words: Sequence[str]) -> tuple[int, list[int]]:
 
 
 def _spaced(text: str) -> str:
-    """The same number of characters, all white space alike: a line break in the answer is no edit."""
+    """The text with every white space character as a space, so that a line break in the answer is no edit."""
     return "".join(" " if character.isspace() else character for character in text)
 
 
 def reading_order(boxes: Sequence[Box]) -> list[int]:
-    """Indexes of the boxes line by line, from the top, each from the left.
+    """Indexes of the boxes in reading order: lines from top to bottom, each from left to right.
 
-    A line is the highest box left and all whose vertical centre lies between its top and bottom.
+    A line starts with the highest remaining box, and holds all boxes whose vertical centre lies within its height.
     """
     waiting = sorted(range(len(boxes)), key=lambda i: (boxes[i][1] + boxes[i][3], boxes[i][0]))
     order: list[int] = []
@@ -113,10 +126,10 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def token_spans(tokenizer: Any, ids: Sequence[int]) -> tuple[str, list[Span]]:
-    """(the decoded answer, which of its characters [start, end) each token adds).
+    """The decoded answer, and the characters [start, end) of it that each token adds.
 
-    Prefixes are decoded, because tokens alone lose spaces (SentencePiece) or parts of characters (bytes):
-    the token that completes a character gets it, special tokens get nothing.
+    Prefixes are decoded, because single tokens lose spaces (SentencePiece) or parts of characters (bytes). The token
+    that completes a character gets it; special tokens get nothing.
     """
     text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
     spans: list[Span] = []

@@ -1,12 +1,13 @@
-"""The probe set: images whose words and boxes are known, on which visual heads are found.
+"""The probe set: OCR images whose words and boxes are known. Made here, written, and read back.
 
-Two sources give the same thing: documents that this project draws, and the rows of the real
-``synthdog-en-detection`` set (columns ``image`` and ``2_coord``) in a local folder.
+The set of the paper, `synthdog-en-detection`, is read in `heads.synthdog`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sparsemm.results.parquet import read_table, write_table
 
 @dataclass(frozen=True)
 class ProbeImage:
-    """One image with its ground truth: ``words[i]`` stands in ``boxes[i]`` (x0, y0, x1, y1 in px)."""
+    """One image with its ground truth: ``words[i]`` stands in ``boxes[i]`` (x0, y0, x1, y1, px)."""
 
     id: str
     image: Image.Image
@@ -32,14 +33,29 @@ class ProbeImage:
 
 
 def check_probe(probe: Sequence[ProbeImage], where: str = "probe") -> None:
-    """Raise InputError, naming the image, for an empty set, an image of zero area or a wrong box."""
+    """Check that the set has images, and that each has area and correct boxes.
+
+    Raises:
+        InputError: naming the image.
+    """
     if not probe:
         raise InputError(f"{where}: the probe set is empty; give at least one image")
     for item in probe:
         check_image(item, f"{where}, image {item.id}")
 
 
+def check_unique_ids(probe: Sequence[ProbeImage]) -> None:
+    """Raise InputError if two images have the same id."""
+    if len({item.id for item in probe}) < len(probe):
+        raise InputError("probe: two images have the same id; give every image its own")
+
+
 def check_image(item: ProbeImage, where: str) -> ProbeImage:
+    """The image, if it has area and a correct box for every word.
+
+    Raises:
+        InputError: starting with ``where``.
+    """
     width, height = item.image.size
     check_image_size((height, width), where)
     if not item.words or len(item.words) != len(item.boxes):
@@ -50,7 +66,7 @@ def check_image(item: ProbeImage, where: str) -> ProbeImage:
 
 
 def generate_probe(count: int, seed: int) -> list[ProbeImage]:
-    """``count`` generated pages; image i is a function of (seed, i), its words belong to the probe split.
+    """``count`` generated pages with words of the probe split; image i depends on (seed, i) alone.
 
     Raises:
         InputError: if ``count`` is below 1.
@@ -77,6 +93,11 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def decode_image(data: bytes | None, where: str) -> Image.Image:
+    """The RGB image of an encoded file.
+
+    Raises:
+        InputError: no bytes, or no readable image; the message starts with ``where``.
+    """
     if not data:
         raise InputError(f"{where}: no image bytes; drop the row")
     try:
@@ -88,8 +109,7 @@ def decode_image(data: bytes | None, where: str) -> Image.Image:
 
 
 def write_probe(path: str | Path, probe: Sequence[ProbeImage], metadata: dict[str, Any]) -> None:
-    """Write the set as our parquet, result kind ``probe`` (atomic, deterministic)."""
-
+    """Write a result file of kind ``probe``; the same set and metadata give the same bytes."""
     check_probe(probe)
     rows = [
         {"id": p.id, "image": png_bytes(p.image), "words": p.words, "boxes": [list(b) for b in p.boxes]}
@@ -99,8 +119,11 @@ def write_probe(path: str | Path, probe: Sequence[ProbeImage], metadata: dict[st
 
 
 def read_probe(path: str | Path) -> list[ProbeImage]:
-    """Read what ``write_probe`` wrote; InputError names the row of an unreadable image or a wrong box."""
+    """Read what `write_probe` wrote.
 
+    Raises:
+        InputError: a file that cannot be read, an unreadable image or a wrong box; the image is named.
+    """
     probe = []
     for row in read_table(path, "probe").itertuples():
         where = f"{path}, image {row.id}"
@@ -113,7 +136,20 @@ def read_probe(path: str | Path) -> list[ProbeImage]:
     return probe
 
 
+def probe_digest(probe: Sequence[ProbeImage]) -> str:
+    """sha256 over ids, words, boxes and pixels of the images, in order."""
+    digest = hashlib.sha256()
+    for item in probe:
+        digest.update(json.dumps([item.id, item.words, item.boxes]).encode() + png_bytes(item.image))
+    return digest.hexdigest()
+
+
 def as_box(values: Any, where: str) -> Box:
+    """Four numbers as a box.
+
+    Raises:
+        InputError: another number of values; the message starts with ``where``.
+    """
     numbers = [float(v) for v in values]
     if len(numbers) != 4:
         raise InputError(f"{where}: a box has {len(numbers)} numbers; give x0, y0, x1, y1")

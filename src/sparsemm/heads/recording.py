@@ -1,14 +1,14 @@
-"""Greedy generation that looks at the one attention row behind each generated token.
+"""Greedy generation that records the attention row behind each generated token.
 
-The row that produces a token is the last row of its forward pass: for the first answer token the last
-row of the prefill, then the only row of each decode step. It is taken inside the attention function, so
-no `output_attentions` is needed and no [T, T] matrix is ever made.
+The row that produces a token is the last row of its forward pass: of the prefill for the first answer token, then of
+each decode step. It is computed inside the attention function, without `output_attentions` and without any [T, T]
+matrix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,14 +19,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
-from sparsemm.models.text import end_tokens, switched, text_layers
+from sparsemm.models.patching import attention_implementation, patched
+from sparsemm.models.text import end_tokens, text_layers
 
 NAME = "sparsemm_recording"
 _RECORDER = "sparsemm_recorder"
 
 
 class Recorder(Protocol):
-    """Takes one row of attention logits per layer and step."""
+    """Receives one row of attention logits per layer and step."""
 
     def take(self, layer: int, logits: torch.Tensor) -> None:
         """logits [B, Hkv, G, T], scaled; masked positions hold -inf; G query heads per KV head."""
@@ -74,10 +75,9 @@ def recording_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention [B, Hq, q, D] -> [B, q, Hq, D] that shows its last row to the module's recorder."""
+    """Attention [B, Hq, q, D] -> [B, q, Hq, D] that passes its last row of logits to the module's recorder."""
     batch, heads, length, width = query.shape
     kv_heads, keys = key.shape[1], key.shape[2]
     scale = width**-0.5 if scaling is None else scaling
@@ -87,31 +87,30 @@ def recording_attention(
         logits = logits.masked_fill(~attention_mask[:, :, -1:, :keys], float("-inf"))
     getattr(module, _RECORDER).take(module.layer_idx, logits)
     if length > 1:
-        out, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
+        out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
         return out, None
-    # a decode step needs this very row for its output: finish it rather than compute it twice
+    # a decode step needs this row for its output too: finish it instead of computing it twice
     weights = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
     return (weights @ value).reshape(batch, 1, heads, -1), None
 
 
 @contextmanager
 def recording(model: PreTrainedModel, recorder: Recorder) -> Iterator[None]:
-    """Show every forward pass of ``model`` to ``recorder``; on exit the model is as it was."""
+    """Pass the last attention row of every layer and forward pass to a recorder; undone exactly on exit.
+
+    Args:
+        model: a vision-language model.
+        recorder: what gets the rows.
+    """
     AttentionInterface.register(NAME, recording_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     modules = [layer.get_submodule("self_attn") for layer in text_layers(model)]
     assert not any(hasattr(module, _RECORDER) for module in modules), "recordings do not nest"
-    try:
+    with ExitStack() as undo:
         for module in modules:
-            setattr(module, _RECORDER, recorder)
-        with switched(model, NAME):
-            yield
-    finally:
-        for module in modules:
-            if hasattr(module, _RECORDER):
-                delattr(module, _RECORDER)
+            undo.enter_context(patched(module, _RECORDER, recorder))
+        undo.enter_context(attention_implementation(model, NAME))
+        yield
 
 
 @torch.no_grad()

@@ -1,50 +1,30 @@
-"""The files head scores live in: the published json, and our parquet tables per head and per image."""
+"""File formats of head scores: the published JSON, and our result tables per head and per image."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
+from sparsemm.heads.samples import Counts, Floats, HeadSamples
+from sparsemm.results.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORES_FILE = "head_scores.parquet"  # where a model's folder keeps its scores
+SCORES_FILE = "head_scores.parquet"  # name of the scores in a model's folder
 SAMPLES_FILE = "head_score_samples.parquet"
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class HeadSamples:
-    """What each probe image gave.
-
-    hits: int64 [N, L, Hq]; weights: float64 [N, L, Hq], the sum of 1 / |I| over the hits; matched: int64 [N],
-    the generated tokens that were matched to a box.
-    """
-
-    image_ids: tuple[str, ...]
-    hits: Counts
-    weights: Floats
-    matched: Counts
-
-    @property
-    def means(self) -> Floats:
-        """float64 [N, L, Hq]: weights per matched token of each image, 0 where no token matched."""
-        per_token: Floats = self.weights / np.maximum(self.matched, 1)[:, None, None]
-        return per_token
 
 
 def read_json(path: Path) -> Floats:
-    """[L, Hq] from the published format, {"layer-head": [value, ...]}: each list's mean, not normalised."""
+    """Scores [L, Hq] in the published format, {"layer-head": [value, ...]}: the mean of each list, not normalised.
+
+    Raises:
+        InputError: the file is missing, of another format, or lacks heads.
+    """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         cells = {tuple(map(int, key.split("-"))): float(np.mean(value)) for key, value in table.items()}
@@ -63,16 +43,20 @@ def read_json(path: Path) -> Floats:
 
 
 def write_json(path: Path, values: Floats) -> None:
-    """[L, Hq] in the published format; the folder is made, InputError where it cannot be written."""
+    """Write scores [L, Hq] in the published format; the folder is made.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     table = {f"{i}-{j}": [float(value)] for i, row in enumerate(values) for j, value in enumerate(row)}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(table, indent=4) + "\n", encoding="utf-8")
 
 
 def heads_frame(
     values: Floats, low: Floats, high: Floats, hits: Counts, matched: int, num_kv_heads: int
 ) -> pd.DataFrame:
-    """One row a head, the columns of the result kind `scores`; arrays are [L, Hq]."""
+    """One row per head, in the columns of the result kind `scores`; arrays are [L, Hq]."""
     import pandas as pd
 
     layers, heads = values.shape
@@ -92,7 +76,11 @@ def heads_frame(
 
 
 def sorted_heads(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
-    """(rows by layer and head, (L, Hq)) of a `scores` table; InputError if heads are missing or doubled."""
+    """Rows of a `scores` table by layer and head, and (L, Hq).
+
+    Raises:
+        InputError: heads are missing or doubled; ``path`` is named.
+    """
     if len(frame) == 0:
         raise InputError(f"{path}: it holds no heads: run the scoring stage again")
     layers, heads = int(frame["layer"].max()) + 1, int(frame["head"].max()) + 1
@@ -104,7 +92,7 @@ def sorted_heads(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[i
 
 
 def samples_frame(samples: HeadSamples) -> pd.DataFrame:
-    """One row an image and head, the columns of the result kind `score_samples`."""
+    """One row per image and head, in the columns of the result kind `score_samples`."""
     import pandas as pd
 
     images, layers, heads = samples.weights.shape
@@ -122,7 +110,11 @@ def samples_frame(samples: HeadSamples) -> pd.DataFrame:
 
 
 def check_samples(samples: HeadSamples, values: Floats, path: Path) -> None:
-    """Raise InputError unless the per-image rows of `path` add up to these scores, [L, Hq]."""
+    """Check that the per-image results of file ``path`` add up to the scores ``values`` [L, Hq].
+
+    Raises:
+        InputError: they are of another run.
+    """
     total = samples.weights.sum(axis=0)
     if total.shape != values.shape or not np.allclose(total / max(total.sum(), 1e-300), values, atol=1e-9):
         raise InputError(
@@ -131,7 +123,11 @@ def check_samples(samples: HeadSamples, values: Floats, path: Path) -> None:
 
 
 def samples_from_frame(frame: pd.DataFrame, path: Path) -> HeadSamples:
-    """The inverse of `samples_frame`, images by id; InputError if an image lacks heads."""
+    """The inverse of `samples_frame`; images are sorted by id.
+
+    Raises:
+        InputError: an image lacks heads; ``path`` is named.
+    """
     frame = frame.sort_values(["image_id", "layer", "head"])
     ids = tuple(frame["image_id"].unique().tolist())
     shape = (0, 0, 0) if not ids else (len(ids), int(frame["layer"].max()) + 1, int(frame["head"].max()) + 1)

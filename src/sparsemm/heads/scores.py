@@ -1,4 +1,4 @@
-"""Visual scores of a model's attention heads: load, save, group, and what they say about the model."""
+"""HeadScores: the visual scores of a model's heads, to load, save, group per KV head, rank and compare."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ import numpy as np
 from sparsemm.budget.allocation import group_scores
 from sparsemm.errors import InputError
 from sparsemm.heads import score_files
-from sparsemm.heads.score_files import SAMPLES_FILE, SCORES_FILE, Counts, Floats, HeadSamples
+from sparsemm.heads.agreement import Agreement, agreement_of
+from sparsemm.heads.samples import Counts, Floats, HeadSamples, resampled_scores
+from sparsemm.heads.score_files import SAMPLES_FILE, SCORES_FILE
 from sparsemm.results.provenance import model_name
-from sparsemm.stats import interval, resample_counts, spearman
+from sparsemm.stats import interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How alike two rankings are; intervals are over probe images, None where no per-image rows are known."""
-
-    spearman: float
-    overlap: float
-    spearman_interval: tuple[float, float] | None
-    overlap_interval: tuple[float, float] | None
-
-
 @dataclass(frozen=True, eq=False)
 class HeadScores:
-    """Visual scores. values: float64 [L, Hq], non-negative, brought to sum 1; the rest is None or empty if
-    unknown.
+    """Visual scores of all query heads (paper, section 3.2).
 
-    hits: int64 [L, Hq]; matched: matched tokens over all images; ci_low, ci_high: bootstrap interval of
-    values;
-    samples: per image; metadata: model, probe and so on, as the result file has it.
+    Attributes:
+        values: float64 [L, Hq], non-negative, brought to sum 1.
+        hits: int64 [L, Hq], or None if unknown.
+        matched: generated tokens that were matched to a word, over all images; 0 if unknown.
+        ci_low, ci_high: float64 [L, Hq], bootstrap interval of the values over the images, or None.
+        samples: results per image, or None.
+        num_kv_heads: of the model, or None.
+        metadata: model, probe set, rules, as in the result file.
+
+    Raises:
+        InputError: values that are no table, negative, not finite or all 0; KV heads that do not divide Hq.
     """
 
     values: Floats
@@ -67,15 +66,22 @@ class HeadScores:
         draws: int = 2000,
         seed: int = 0,
     ) -> HeadScores:
-        """Scores of a probe run: each head's share of the weights of all images, with a bootstrap over the
-        images.
+        """Scores from the results per image, with bootstrap intervals over the images.
 
-        The paper divides by all matched tokens, the released code by the images; normalised, both are this.
+        A head's score is its share of the weights of all images. The paper divides by the matched tokens, the
+        released code by the images: after normalisation both give this.
+
+        Args:
+            level: of the intervals.
+            draws: bootstrap resamples.
+            seed: of the bootstrap.
+
+        Raises:
+            InputError: no head hit on any image.
         """
         if not samples.image_ids or not samples.weights.any():
             raise InputError("scores: no attention hit on any probe image: check the probe set and its boxes")
-        shares = _resampled_shares(samples, draws=draws, seed=seed)
-        low, high = interval(shares, level=level)
+        low, high = interval(resampled_scores(samples, draws=draws, seed=seed), level=level)
         return cls(
             values=samples.weights.sum(axis=0),
             hits=samples.hits.sum(axis=0),
@@ -89,9 +95,13 @@ class HeadScores:
 
     @classmethod
     def load(cls, path: str | Path, *, samples: str | Path | None = None) -> HeadScores:
-        """From our parquet or from the published json, {"layer-head": [value, ...]} (the mean of each list).
+        """Read our parquet or the published JSON, {"layer-head": [value, ...]} (the mean of each list counts).
 
-        samples: the per-image file, for intervals of `agreement`. InputError names the file and the fault.
+        Args:
+            samples: the per-image file, which `agreement` needs for intervals.
+
+        Raises:
+            InputError: naming the file and what is wrong with it.
         """
         path = Path(path)
         try:
@@ -128,10 +138,15 @@ class HeadScores:
         )
 
     def save(self, path: str | Path, *, samples: str | Path | None = None) -> None:
-        """Write parquet, or the published format for a name in .json; samples: the per-image file to write
-        too.
+        """Write parquet, or the published format for a name that ends in .json.
 
-        Heads whose interval is unknown get their score as its ends.
+        In the parquet, a head whose interval is unknown gets its score as both ends.
+
+        Args:
+            samples: also write the per-image file, under this name.
+
+        Raises:
+            InputError: no results per image to write, or a file that cannot be written.
         """
         path = Path(path)
         if path.suffix == ".json":
@@ -147,9 +162,12 @@ class HeadScores:
         results.write_table(path, self.frame(), "scores", self.metadata)
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write head_scores.parquet, metadata inside, and the per-image rows if known; made if missing.
+        """Write head_scores.parquet, and the per-image file if it is known, into a folder; made if missing.
 
-        The folder may be the model's own: `from_pretrained` and the command line look there. Returns the file.
+        The folder may be the model's own: `from_pretrained` and the command line look there.
+
+        Returns:
+            The path of the scores.
         """
         path = Path(folder) / SCORES_FILE
         rows = path.with_name(SAMPLES_FILE)
@@ -160,9 +178,13 @@ class HeadScores:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, model: str | None = None) -> HeadScores:
-        """What `save_pretrained` wrote; model: the name of the model that they are for, others are refused.
+        """Read what `save_pretrained` wrote.
 
-        Raises InputError for a folder without scores, and for scores of another model than `model`.
+        Args:
+            model: name of the model that the scores must be for; None accepts any.
+
+        Raises:
+            InputError: a folder without scores, or scores of another model.
         """
         path = Path(folder) / SCORES_FILE
         if not path.is_file():
@@ -174,7 +196,7 @@ class HeadScores:
         return scores
 
     def frame(self) -> pd.DataFrame:
-        """One row a head, the columns of the result kind `scores`."""
+        """One row per head, in the columns of the result kind `scores`."""
         return score_files.heads_frame(
             self.values,
             self.values if self.ci_low is None else self.ci_low,
@@ -185,13 +207,17 @@ class HeadScores:
         )
 
     def per_kv_head(self, num_kv_heads: int) -> Floats:
-        """Scores per KV head, [L, Hkv]: the sum over each group of consecutive query heads."""
+        """Scores per KV head [L, Hkv]: the sum over each GQA group of consecutive query heads."""
         return group_scores(self.values, num_kv_heads)
 
     def require_model(
         self, name: str, *, num_layers: int | None = None, num_heads: int | None = None
     ) -> None:
-        """Raise InputError if these are another model's scores, by recorded name or by given shape."""
+        """Check that the scores are this model's.
+
+        Raises:
+            InputError: the recorded model has another name, or the scores have another shape.
+        """
         known = self.metadata.get("model")
         if known is not None and model_name(known) != model_name(name):
             raise InputError(f"scores of model {known!r} cannot serve {name!r}: score the heads of {name!r}")
@@ -218,27 +244,40 @@ class HeadScores:
     def agreement(
         self, other: HeadScores, *, top: float = 0.1, level: float = 0.95, draws: int = 1000, seed: int = 0
     ) -> Agreement:
-        """Spearman correlation and shared part of the best `top` heads; intervals over both sides' images."""
+        """Spearman correlation, and overlap of the best heads, with another ranking of the same model's heads.
+
+        Args:
+            top: share of the heads that count as best.
+            level, draws, seed: of the bootstrap intervals over both sides' images.
+
+        Raises:
+            InputError: scores of other shapes, or a share outside (0, 1].
+        """
         if self.values.shape != other.values.shape:
             raise InputError(
                 f"scores of shapes {self.values.shape} and {other.values.shape} cannot be compared"
             )
         count = _top_count(top, self.values.size)
-        sides = [self.values.reshape(1, -1), other.values.reshape(1, -1)]
-        rank, overlap = _compare(sides[0], sides[1], count)
-        if self.samples is None and other.samples is None:
-            return Agreement(float(rank[0]), float(overlap[0]), None, None)
-        for side, scores in enumerate((self, other)):
-            if scores.samples is not None:  # seeds differ: the two probe runs are independent
-                shares = _resampled_shares(scores.samples, draws=draws, seed=seed + side)
-                sides[side] = shares.reshape(draws, -1)
-        drawn = [interval(column, level=level) for column in _compare(sides[0], sides[1], count)]
-        return Agreement(
-            float(rank[0]), float(overlap[0]), *((float(low), float(high)) for low, high in drawn)
-        )
+        point = (self.values.reshape(1, -1), other.values.reshape(1, -1))
+        resampled = None
+        if self.samples is not None or other.samples is not None:
+            # The two probe runs are independent, so their seeds differ.
+            resampled = (self._resampled(draws, seed), other._resampled(draws, seed + 1))
+        return agreement_of(point, resampled, count, level)
+
+    def _resampled(self, draws: int, seed: int) -> Floats:
+        """Scores of resampled probe sets, [draws, heads]; the scores themselves, [1, heads], without samples."""
+        if self.samples is None:
+            return self.values.reshape(1, -1)
+        return resampled_scores(self.samples, draws=draws, seed=seed).reshape(draws, -1)
 
 
 def _normalised(values: Any) -> Floats:
+    """Values [L, Hq] divided by their sum.
+
+    Raises:
+        InputError: no table, negative, not finite or all 0.
+    """
     table = np.array(values, dtype=np.float64)
     if table.ndim != 2 or table.size == 0:
         raise InputError(f"scores: shape {table.shape} is not [layers, query heads]: give a 2-D table")
@@ -247,29 +286,12 @@ def _normalised(values: Any) -> Floats:
     total = float(table.sum())
     if total == 0.0:
         raise InputError("scores: every head has score 0: no attention hit was counted, check the probe set")
-    # A file that already sums to 1 keeps its bits, so that load and save give the same bytes.
+    # Scores that already sum to 1 keep their bits, so that a file loaded and saved has the same bytes.
     return table if abs(total - 1.0) < 1e-12 else table / total
 
 
-def _resampled_shares(samples: HeadSamples, *, draws: int, seed: int) -> Floats:
-    """Normalised scores of resampled probe sets, [draws, L, Hq]."""
-    flat = samples.weights.reshape(len(samples.image_ids), -1)
-    sums = np.concatenate([counts @ flat for counts in resample_counts(len(flat), draws=draws, seed=seed)])
-    shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    table: Floats = shares.reshape(draws, *samples.weights.shape[1:])
-    return table
-
-
 def _top_count(fraction: float, size: int) -> int:
+    """Heads in the best ``fraction`` of ``size``, rounded up, at least 1."""
     if not 0.0 < fraction <= 1.0:
         raise InputError(f"fraction of heads is {fraction}: it must be above 0 and at most 1")
     return max(1, ceil(fraction * size - 1e-9))
-
-
-def _compare(a: Floats, b: Floats, count: int) -> tuple[Floats, Floats]:
-    """Spearman and top-`count` overlap of the rows of a and b, [draws, heads] (one row serves for all)."""
-    rows = max(len(a), len(b))
-    pairs = [(a[i % len(a)], b[i % len(b)]) for i in range(rows)]
-    ranks = [spearman(x, y) for x, y in pairs]
-    tops = [[set(np.argsort(-x, kind="stable")[:count].tolist()) for x in pair] for pair in pairs]
-    return np.array(ranks), np.array([len(first & second) / count for first, second in tops])

@@ -1,4 +1,4 @@
-"""The probe set of the paper, `synthdog-en-detection`: read from a local folder, and written in its schema."""
+"""The probe set of the paper, `synthdog-en-detection`: read from a local folder, and written in its format."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sparsemm.heads.probe import ProbeImage, as_box, check_image, check_probe, d
 def read_synthdog(folder: str | Path, limit: int | None = None) -> list[ProbeImage]:
     """The first ``limit`` rows of ``synthdog-en-detection`` in a local folder.
 
-    Parquet shards and arrow files (as ``datasets.save_to_disk`` leaves them) are read in the order of
-    their names, straight from disk: no cache is filled and an error can name file and row.
+    Parquet shards and arrow files (as ``datasets.save_to_disk`` writes them) are read in the order of their names,
+    without the library ``datasets``: it would fill a cache, and its errors name neither file nor row.
 
     Args:
         folder: holds ``*.parquet`` or ``*.arrow`` files, at any depth, with ``image`` (bytes or path)
@@ -48,7 +48,7 @@ def read_synthdog(folder: str | Path, limit: int | None = None) -> list[ProbeIma
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a parquet or arrow file, a few at a time."""
+    """Rows of a parquet or arrow file, 16 in memory at a time."""
     columns = ["image", "2_coord"]
     try:
         if file.suffix == ".parquet":
@@ -72,6 +72,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int) -> ProbeImage:
+    """One row of the data set as a probe image with the id ``name``."""
     where = f"{file}, row {index}"
     cell = row["image"]
     data = cell.get("bytes") if isinstance(cell, dict) else cell
@@ -82,7 +83,7 @@ def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int) -> Pro
         data = path.read_bytes()
     image = decode_image(data, where)
     marks = row["2_coord"] or []
-    if isinstance(marks, dict):  # `datasets` may store a list of records as a record of lists
+    if isinstance(marks, dict):  # `datasets` may store a list of records as lists
         marks = [{"chunk": c, "coord": b} for c, b in zip(marks["chunk"], marks["coord"], strict=True)]
     words, boxes = [], []
     for mark in marks:
@@ -93,7 +94,7 @@ def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int) -> Pro
 
 
 def write_synthdog(path: str | Path, probe: Sequence[ProbeImage]) -> None:
-    """Export the set in the schema of ``synthdog-en-detection``, so that ``datasets`` shows the images."""
+    """Write the set in the format of ``synthdog-en-detection``, so that ``datasets`` shows the images."""
     check_probe(probe)
     rows = [
         {

@@ -1,7 +1,7 @@
-"""Cut sorted sequence lengths into a few buckets, so that each bucket is one dense batched call.
+"""Length bucketing: cut sorted sequence lengths into a few buckets, each of which is one dense batched call.
 
-A bucket pads its sequences to the longest of them. Few buckets waste reads on padding, many waste time on
-calls; the best cut is found exactly, by dynamic programming over the distinct lengths.
+A bucket pads its sequences to the longest of them. Few buckets waste reads on padding, many waste time on calls; the
+optimal cut is found by dynamic programming over the distinct lengths.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What one more bucket costs, in bytes of keys and values that could be read instead. CPU: by benchmarks/decode_cpu.py,
+# Cost of one more bucket, in bytes of keys and values that could be read instead. CPU: by benchmarks/decode_cpu.py,
 # where 150,000 and 250,000 decode small caches more slowly and large ones no faster. CUDA: an estimate, not measured.
 CALL_BYTES = {"cpu": 500_000, "cuda": 50_000_000}
 MAX_DISTINCT = 64  # lengths are rounded up to at most this many values before the cut
@@ -17,10 +17,15 @@ MAX_DISTINCT = 64  # lengths are rounded up to at most this many values before t
 
 @dataclass(frozen=True)
 class Bucket:
-    """`count` sequences one after another in the flat storage, `capacity` slots each, the first at slot `base`.
+    """Consecutive sequences of the flat storage that are padded to one length.
 
-    `first` counts the sequences before the bucket, `length` is the longest length in it at allocation,
-    `uniform` says that all have that length (then no mask is needed).
+    Attributes:
+        first: sequences before the bucket.
+        count: sequences in it.
+        base: slot of its first sequence.
+        length: the longest sequence at allocation, tokens.
+        capacity: slots of each sequence.
+        uniform: all sequences have that length, so no mask is needed.
     """
 
     first: int
@@ -32,9 +37,10 @@ class Bucket:
 
 
 def cut(lengths: Sequence[int], counts: Sequence[int], call_tokens: float) -> list[int]:
-    """Ends of the cheapest runs of `lengths` (ascending, distinct), each with `counts` sequences.
+    """Ends of the cheapest buckets of `lengths` (ascending, distinct), of which each has `counts` sequences.
 
-    A run costs `call_tokens` plus its padded size. The ends are exclusive indexes, the last is len(lengths).
+    A bucket costs `call_tokens` plus its padded size in tokens. The ends are exclusive indexes; the last is
+    len(lengths).
     """
     best, cuts = [0.0], [0]
     for end in range(1, len(lengths) + 1):

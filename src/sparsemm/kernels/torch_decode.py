@@ -1,4 +1,4 @@
-"""Attention over the flat storage with plain torch operations: no compiler, no loop over heads, no copy.
+"""Decode attention over FlatStore's storage with plain torch operations: no loop over heads, no copy of keys or values.
 
 Each bucket is read in place as one dense strided batch. Two batched matrix products are used because
 `scaled_dot_product_attention` is slower here on CPU (up to 2 times at head_dim 24 and one query a sequence).
@@ -7,10 +7,29 @@ Each bucket is read in place as one dense strided batch. Two batched matrix prod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from sparsemm.kernels.buckets import Bucket
+
+
+class FlatTokens(NamedTuple):
+    """What FlatStore holds: keys and values of sequences in buckets.
+
+    Attributes:
+        tokens: flat storage; `token_view` reads it.
+        bias: 0 on tokens, -inf on every other slot that is read.
+        buckets: in storage order.
+        grown: columns appended since the buckets were cut.
+        masked: some appended tokens are pads, so uniform buckets need the mask too.
+    """
+
+    tokens: torch.Tensor
+    bias: torch.Tensor
+    buckets: Sequence[Bucket]
+    grown: int
+    masked: bool = False
 
 
 def token_view(tokens: torch.Tensor, width: int, bucket: Bucket, column: int, count: int) -> torch.Tensor:
@@ -26,24 +45,23 @@ def mask_view(bias: torch.Tensor, bucket: Bucket, column: int, count: int) -> to
 
 def attend(
     query: torch.Tensor,
-    tokens: torch.Tensor,
-    bias: torch.Tensor,
-    buckets: Sequence[Bucket],
+    stored: FlatTokens,
     *,
     scaling: float,
-    grown: int,
     fresh: int = 1,
-    masked: bool = False,
     sums: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Softmax attention of every sequence's queries over its own columns of the storage, [S, M, D].
+    """Softmax attention of every sequence's queries over its own tokens, [S, M, D].
 
-    query [S, M, D] in storage order, M = group * fresh; bias is 0 on tokens and -inf on everything else that
-    is read. `grown` columns were appended since the buckets were cut, the newest `fresh` of them belong to
-    the queries (causal among them). `masked`: some appended tokens are pads, so that even uniform buckets
-    need the mask. `sums`: gets the logarithm of each softmax's denominator, float32 [n, M] a bucket; there a
-    query that sees nothing is allowed (-inf, and NaN as its attention).
+    Args:
+        query: [S, M, D] in storage order, M = query heads of a group * fresh.
+        stored: the keys and values.
+        scaling: factor on the products of queries and keys.
+        fresh: the newest columns, which are the queries' own tokens: attention is causal among them.
+        sums: list to which each bucket's log-sum-exp is appended, float32 [n, M]. Only with it may a query have no
+            visible token; its log-sum-exp is then -inf and its attention NaN.
     """
+    tokens, bias, buckets, grown, masked = stored
     outputs: list[torch.Tensor] = []
     width = query.shape[-1]
     for bucket in buckets:

@@ -1,15 +1,16 @@
 """Ragged decode attention in Triton: every (row, KV head) is a sequence of its own length in one flat storage.
 
-Importing this module needs triton. Two launches (triton_split.py): the first gives one program a chunk of one
-sequence, so that a head of 30,000 tokens becomes many equal programs beside 250 short heads; the second merges a
-sequence's chunks by their log-sum-exp. The first also writes the new token, and the lengths are device tensors that the
-kernels advance: the same launch arguments serve every step, as a CUDA graph needs.
+Importing this module needs triton. There are two launches (triton_split.py). In the first, each program handles one
+chunk of one sequence, so that the work of one head with 30,000 tokens and 250 short heads is balanced; the second
+merges a sequence's chunks by their log-sum-exp. The first launch also writes the new token. Lengths are device tensors
+that the kernels advance, so the launch arguments are the same in every step, as a CUDA graph needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import triton
@@ -20,23 +21,48 @@ from sparsemm.kernels.triton_split import combine, split_group, split_one
 
 WIDTHS = (64, 80, 96, 128)  # head sizes that are tested; any other up to 256 works too
 _CHUNKS = (64, 1024)  # tokens of one program: least and most
-_PROGRAMS_PER_PROCESSOR = 8  # aimed at, so that all are busy to the end
-_BLOCK_BYTES = 64  # tokens read at once, times bytes of one number: more does not fit the registers
-_MERGED = (16, 64, 128)  # chunks that are merged at once, by how many the longest sequence has
+_PROGRAMS_PER_PROCESSOR = 8  # target, so that no multiprocessor idles at the end
+_BLOCK_BYTES = 64  # tokens of a block * bytes of a number: a larger block does not fit the registers
+_MERGED = (16, 64, 128)  # chunks merged at once: the first that holds the longest sequence's
 
 
 @dataclass(frozen=True)
 class WorkList:
-    """Which program reads which chunk of which sequence. Built once from capacities; lengths may grow up to them.
+    """Which program reads which chunk of which sequence, for all lengths up to the sequences' capacities.
 
-    sequence, chunk: int32 [W], whole chunks first; first: int32 [S], where a sequence's partial results begin.
+    Attributes:
+        sequence: int32 [W], the sequence of each program; whole chunks first.
+        chunk: int32 [W], the chunk of each program.
+        first: int32 [S], index of a sequence's first partial result.
+        tokens: tokens of a chunk.
+        merged: chunks of a sequence that are merged at once.
     """
 
     sequence: torch.Tensor
     chunk: torch.Tensor
     first: torch.Tensor
-    tokens: int  # of one chunk
-    merged: int  # chunks of a sequence that are merged at once
+    tokens: int
+    merged: int
+
+
+class Sequences(NamedTuple):
+    """Keys and values of S = R * Hkv sequences in flat storage, row-major.
+
+    Attributes:
+        keys: [slots, D].
+        values: [slots, D].
+        starts: int64 or int32 [S], slot of a sequence's first token.
+        lengths: int32 [S], tokens stored; `decode` advances it.
+        used: int32 [S], scratch.
+        work: built from capacities that no length may exceed.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    starts: torch.Tensor
+    lengths: torch.Tensor
+    used: torch.Tensor
+    work: WorkList
 
 
 def work_list(capacities: Sequence[int], device: torch.device) -> WorkList:
@@ -47,9 +73,9 @@ def work_list(capacities: Sequence[int], device: torch.device) -> WorkList:
     first = counts.cumsum(0, dtype=torch.int32) - counts
     sequence = torch.repeat_interleave(torch.arange(len(most), dtype=torch.int32), counts)
     chunk = torch.arange(len(sequence), dtype=torch.int32) - first[sequence]
-    # The longest work first: what starts last is then short, and no program is waited for.
+    # Longest work first: the programs that start last are then short.
     order = (most[sequence] - chunk * tokens).clamp(max=tokens).argsort(descending=True, stable=True)
-    # One copy to the device: each is a wait of the host at every layer of a prefill.
+    # One copy to the device: each one synchronises, at every layer of a prefill.
     tables = torch.cat([sequence[order], chunk[order], first]).to(device)
     work, longest = len(sequence), max(counts.tolist(), default=0)
     merged = next((size for size in _MERGED if longest <= size), _MERGED[-1])
@@ -57,7 +83,7 @@ def work_list(capacities: Sequence[int], device: torch.device) -> WorkList:
 
 
 def chunk_tokens(total: int, units: int) -> int:
-    """Tokens a program reads when `total` tokens are shared among `units` multiprocessors: a power of two."""
+    """Tokens of a chunk when `total` tokens are divided among `units` multiprocessors: a power of two."""
     aimed = max(1, total // (units * _PROGRAMS_PER_PROCESSOR))
     return min(max(1 << (aimed - 1).bit_length(), _CHUNKS[0]), _CHUNKS[1])
 
@@ -71,23 +97,25 @@ def processors(device: torch.device) -> int:
 
 def decode(
     query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    starts: torch.Tensor,
-    lengths: torch.Tensor,
-    used: torch.Tensor,
-    work: WorkList,
+    stored: Sequences,
     scaling: float,
     new: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Attention of one query token a row over its own keys and values, [R, Hq, D].
 
-    query [R, Hq, D]; keys, values: flat [slots, D]; starts, lengths int64 or int32 [S], S = R * Hkv, row-major;
-    used int32 [S]: scratch. new: keys and values [R, Hkv, D] of the token itself: written in place at
-    start + length and attended to, and `lengths` grows by one. The caller sees to it that there is room and that
-    no length exceeds the capacity that `work` was built for. The last dimension of every tensor is contiguous.
-    Nothing is copied to the host; sums are in float32.
+    The last dimension of every tensor is contiguous. Nothing is copied to the host; sums are in float32.
+
+    Args:
+        query: [R, Hq, D].
+        stored: keys and values; the caller ensures free slots for the new token.
+        scaling: factor on the products of queries and keys.
+        new: keys and values [R, Hkv, D] of the token itself: written at start + length and attended to; `lengths`
+            grows by one.
+
+    Raises:
+        InputError: for a head size above 256 or another dtype than float16, bfloat16 and float32.
     """
+    keys, values, starts, lengths, used, work = stored
     rows, query_heads, width = query.shape
     heads = len(lengths) // rows
     group = query_heads // heads

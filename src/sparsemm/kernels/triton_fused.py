@@ -1,7 +1,7 @@
-"""What stands between a decode step's matrix products, one launch each: RMS norm, rotary positions, gated SiLU.
+"""The operations between a decode step's matrix products, one launch each: RMS norm, RoPE, gated SiLU.
 
-Importing this module needs triton. A step of one token is made of tiny operations; as separate launches they take about
-as long as the weights take to read. Each kernel rounds where the plain operations round, so that the results agree.
+Importing this module needs triton. A step of one token consists of tiny operations; as separate launches they take
+about as long as reading the weights. Each kernel rounds where the plain operations round, so that the results agree.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _rms_norm(hidden, weight, out, epsilon, WIDTH: tl.constexpr, PADDED: tl.cons
 
 @triton.jit
 def silu_times(gate, up):  # type: ignore[no-untyped-def]
-    """silu(gate) * up, both of the dtype that every operation rounds to."""
+    """silu(gate) * up; every operation rounds to their dtype."""
     g = gate.to(tl.float32)
     g = (g / (1.0 + tl.exp(-g))).to(gate.dtype).to(tl.float32)
     return (g * up.to(tl.float32)).to(gate.dtype)
@@ -79,13 +79,13 @@ def _rotate(  # type: ignore[no-untyped-def]
         y = tl.load(source + there, mask=real, other=0.0).to(tl.float32)
         c = tl.load(cos + row * cos_row + here, mask=real, other=0.0).to(tl.float32)
         s = tl.load(sin + row * sin_row + here, mask=real, other=0.0).to(tl.float32)
-        turned = y * s if part else -y * s
-        total = (x * c).to(kind).to(tl.float32) + turned.to(kind).to(tl.float32)
+        rotated = y * s if part else -y * s
+        total = (x * c).to(kind).to(tl.float32) + rotated.to(kind).to(tl.float32)
         tl.store(target + here, total.to(kind), mask=real)
 
 
 def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """`weight` times hidden [..., C] over its root mean square; weight has hidden's dtype."""
+    """RMS norm of hidden [..., C] with weight [C] of the same dtype."""
     hidden = hidden.contiguous()
     width = hidden.shape[-1]
     out = torch.empty_like(hidden)
@@ -107,7 +107,7 @@ def gated_silu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
 def rotate(
     query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotary positions of one token a row: query [B, Hq, 1, D], key [B, Hkv, 1, D], cos and sin [1 or B, 1, D]."""
+    """RoPE of one token a row: query [B, Hq, 1, D], key [B, Hkv, 1, D], cos and sin [1 or B, 1, D]."""
     rows, query_heads, _, width = query.shape
     heads = key.shape[1]
     query_out = query.new_empty((rows, query_heads, 1, width))

@@ -1,10 +1,10 @@
-"""The matrix-vector products of a one-row decode step, each with what stands before and after it, one launch each.
+"""The matrix-vector products of a one-row decode step, fused with the operations before and after them.
 
-Importing this module needs triton. A program multiplies two tiles of weight rows with the whole vector, so that what
-combines two rows (a rotary pair, a gate and its value) is done where both sums are. A norm in front costs no launch and
-no look at the vector beforehand: its weight is applied channel by channel, its scale to the sums.
+Importing this module needs triton. A program multiplies two tiles of weight rows with the whole vector, so that
+operations on two rows (a rotary pair, gate and up) have both sums. An RMS norm in front needs no launch of its own: its
+weight is applied channel by channel, its scale to the sums.
 
-Sums are in float32. The normed vector is not rounded in between, everything else where the plain operations round.
+Sums are in float32. The normed vector is not rounded; everything else is rounded where the plain operations round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sparsemm.kernels.triton_fused import silu_times
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a product is cut: weight rows of one tile, channels read at once, loads in flight, warps of a program."""
+    """How a product is tiled: weight rows of a tile, channels read at once, stages of loads, warps of a program."""
 
     rows: int = 4
     channels: int = 512
@@ -28,7 +28,7 @@ class Tiling:
     warps: int = 4
 
 
-TILING = Tiling()  # where none is given
+TILING = Tiling()  # the default
 Linear = tuple[torch.Tensor, torch.Tensor | None]  # weight [out, in], bias [out]
 
 
@@ -92,7 +92,7 @@ def _project(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Rows c and c + HALF of one head, for TILE channels c: query and key heads leave turned to their position."""
+    """Rows c and c + HALF of one head, for TILE channels c; RoPE is applied to query and key heads."""
     blocks: tl.constexpr = (HALF + TILE - 1) // TILE
     head = tl.program_id(0) // blocks
     channels = (tl.program_id(0) % blocks) * TILE + tl.arange(0, TILE)
@@ -125,9 +125,9 @@ def _project(  # type: ignore[no-untyped-def]
         cos_two = tl.load(cos + HALF + channels, mask=real, other=0.0).to(tl.float32)
         sin_one = tl.load(sin + channels, mask=real, other=0.0).to(tl.float32)
         sin_two = tl.load(sin + HALF + channels, mask=real, other=0.0).to(tl.float32)
-        turned = (one * cos_one).to(kind).to(tl.float32) - (two * sin_one).to(kind).to(tl.float32)
+        rotated = (one * cos_one).to(kind).to(tl.float32) - (two * sin_one).to(kind).to(tl.float32)
         two = (two * cos_two).to(kind).to(tl.float32) + (one * sin_two).to(kind).to(tl.float32)
-        one = turned
+        one = rotated
     at = out + head * 2 * HALF + channels
     tl.store(at, one.to(kind), mask=real)
     tl.store(at + HALF, two.to(kind), mask=real)
@@ -167,7 +167,7 @@ def _add(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """residual + product for two tiles of rows, one after the other."""
+    """residual + product for two tiles of rows."""
     kind = out.dtype.element_ty
     rows = tl.program_id(0) * 2 * TILE + tl.arange(0, TILE)
     low = weight + tl.minimum(rows, count - 1).to(tl.int64) * WIDTH
@@ -185,16 +185,23 @@ def project(
     norm: torch.Tensor,
     epsilon: float,
     linears: tuple[Linear, Linear, Linear],
-    cos: torch.Tensor,
-    sin: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
     tiling: Tiling | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries, keys and values of one token, [1, heads, 1, D] each, from its hidden state before the norm.
+    """Queries and keys after RoPE, and values, of one token, [1, heads, 1, D] each.
 
-    hidden, norm [C]; linears: weight and bias of queries, keys and values (all with a bias or none); cos, sin [D].
-    Everything is contiguous and of one dtype.
+    All tensors are contiguous and of one dtype.
+
+    Args:
+        hidden: [C], the hidden state before the norm.
+        norm: [C], the norm's weight.
+        epsilon: the norm's.
+        linears: weight and bias of queries, keys and values; all with a bias or none.
+        rotary: cos and sin [D] of the token's position.
+        tiling: default: TILING.
     """
     tiling = tiling or TILING
+    cos, sin = rotary
     (query, query_bias), (key, key_bias), (value, value_bias) = linears
     width, half = hidden.numel(), cos.numel() // 2
     queries, keys = len(query) // (2 * half), len(key) // (2 * half)
@@ -216,7 +223,7 @@ def project(
         KEYS=keys,
         HALF=half,
         BIAS=query_bias is not None,
-        **_cut(width, tiling),
+        **_launch_options(width, tiling),
     )
     out = out[None, :, None]
     return out[:, :queries], out[:, queries : queries + keys], out[:, queries + keys :]
@@ -230,7 +237,7 @@ def gate(
     up_weight: torch.Tensor,
     tiling: Tiling | None = None,
 ) -> torch.Tensor:
-    """silu(gate) * up [N] of the normed hidden [C]; weights [N, C]."""
+    """silu(gate) * up, [N], of the normed hidden state [C]; weights [N, C]."""
     tiling = tiling or TILING
     count, width = gate_weight.shape
     out = hidden.new_empty(count)
@@ -242,7 +249,7 @@ def gate(
         out,
         epsilon,
         count,
-        **_cut(width, tiling),
+        **_launch_options(width, tiling),
     )
     return out
 
@@ -260,13 +267,13 @@ def add(
         residual,
         out,
         count,
-        **_cut(width, tiling),
+        **_launch_options(width, tiling),
     )
     return out
 
 
-def _cut(width: int, tiling: Tiling) -> dict[str, int]:
-    """A tiling as options of a launch."""
+def _launch_options(width: int, tiling: Tiling) -> dict[str, int]:
+    """The launch options of a tiling for vectors of `width` channels."""
     block = min(tiling.channels, int(triton.next_power_of_2(width)))
     sizes = {"WIDTH": width, "TILE": tiling.rows, "BLOCK": block, "STAGES": tiling.stages}
     return sizes | {"num_warps": tiling.warps}

@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def _write(new_key, new_value, key, value, real):  # type: ignore[no-untyped-def]
-    """Copy a new token's channels to their place, and give them in float32; both loads go out before a store waits."""
+    """Store a new token's key and value, and return them in float32; both loads are issued before the first store."""
     k = tl.load(new_key, mask=real, other=0.0)
     v = tl.load(new_value, mask=real, other=0.0)
     tl.store(key, k, mask=real)
@@ -49,14 +49,14 @@ def split_group(  # type: ignore[no-untyped-def]
 ):
     """One chunk of one sequence: normalised partial output [GROUP, WIDTH] and its log-sum-exp, in float32.
 
-    The group's queries, padded to ROWS >= 16, meet the keys in matrix products.
+    Queries of the group, padded to ROWS >= 16, are multiplied with the keys as a matrix.
     """
     program = tl.program_id(0)
     sequence = tl.load(sequences + program).to(tl.int64)
     chunk = tl.load(chunks + program)
     length = tl.load(lengths + sequence)
     if chunk == 0:
-        # `lengths` is still being read by other programs: `combine` copies this over it.
+        # Other programs still read `lengths`, so the new length goes to `used`; `combine` copies it to `lengths`.
         tl.store(used + sequence, length + FRESH)
     begin = chunk * CHUNK
     if begin < length + FRESH:
@@ -73,7 +73,7 @@ def split_group(  # type: ignore[no-untyped-def]
         weight = tl.zeros([ROWS], tl.float32)
         out = tl.zeros([ROWS, PADDED], tl.float32)
         if FRESH:  # noqa: SIM102  known at compile time, the next one only in the kernel
-            if length < begin + CHUNK:  # the new token falls into this chunk: write it and start from it
+            if length < begin + CHUNK:  # the new token belongs to this chunk: write it and start from it
                 spot = (start + length) * WIDTH + channels
                 new_key = new_keys + row * key_row + head * key_head + channels
                 new_value = new_values + row * value_row + head * value_head + channels
@@ -92,10 +92,10 @@ def split_group(  # type: ignore[no-untyped-def]
             scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scaling
             scores = tl.where(held[None, :], scores, float("-inf"))  # [ROWS, BLOCK]
             above = tl.maximum(maximum, tl.max(scores, 1))
-            fade = tl.exp(maximum - above)
+            rescale = tl.exp(maximum - above)
             p = tl.exp(scores - above[:, None])
-            weight = weight * fade + tl.sum(p, 1)
-            out = out * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+            weight = weight * rescale + tl.sum(p, 1)
+            out = out * rescale[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
             maximum = above
         part = (tl.load(first + sequence) + chunk).to(tl.int64) * GROUP + heads
         tl.store(part_lse + part, maximum + tl.log(weight), mask=heads < GROUP)
@@ -133,15 +133,15 @@ def split_one(  # type: ignore[no-untyped-def]
 ):
     """`split_group` for a group of one query head.
 
-    Every slot of a block keeps a softmax of its own, so that warps meet only after the loop: sums over the block inside
-    of it take more instructions than an H200 can issue while the block's bytes arrive.
+    Every slot of a block has its own running softmax; they are merged after the loop. Reductions over the block inside
+    the loop would take more instructions than an H200 can issue while it loads the block.
     """
     program = tl.program_id(0)
     sequence = tl.load(sequences + program).to(tl.int64)
     chunk = tl.load(chunks + program)
     length = tl.load(lengths + sequence)
     if chunk == 0:
-        # `lengths` is still being read by other programs: `combine` copies this over it.
+        # Other programs still read `lengths`, so the new length goes to `used`; `combine` copies it to `lengths`.
         tl.store(used + sequence, length + FRESH)
     begin = chunk * CHUNK
     if begin < length + FRESH:
@@ -151,14 +151,15 @@ def split_one(  # type: ignore[no-untyped-def]
         slots = tl.arange(0, BLOCK)
         channels = tl.arange(0, PADDED)
         real = channels < WIDTH
-        # An empty slot stays at -1e30, finite: whatever weight it gathers fades to nothing beside a real token's.
+        # The maximum of a slot without tokens is -1e30, finite to avoid NaN: exp2 of its difference to a real score
+        # is 0, so the slot's weight vanishes when the slots are merged.
         q = tl.load(query + row * query_row + head * query_head + channels, mask=real, other=0.0)
         q = q.to(tl.float32) * (scaling * 1.4426950408889634)  # 1 / ln 2: powers of 2 below
         maximum = tl.full([BLOCK], -1e30, tl.float32)
         weight = tl.zeros([BLOCK], tl.float32)
         out = tl.zeros([BLOCK, PADDED], tl.float32)
         if FRESH:  # noqa: SIM102  known at compile time, the next one only in the kernel
-            if length < begin + CHUNK:  # the new token falls into this chunk: write it and start from it
+            if length < begin + CHUNK:  # the new token belongs to this chunk: write it and start from it
                 spot = (start + length) * WIDTH + channels
                 new_key = new_keys + row * key_row + head * key_head + channels
                 new_value = new_values + row * value_row + head * value_head + channels
@@ -177,15 +178,15 @@ def split_one(  # type: ignore[no-untyped-def]
             v = tl.load(values + spots, mask=mask, other=0.0)
             scores = tl.where(held, tl.sum(q[None, :] * k.to(tl.float32), 1), -1e30)
             above = tl.maximum(maximum, scores)
-            fade = tl.exp2(maximum - above)
+            rescale = tl.exp2(maximum - above)
             p = tl.exp2(scores - above)
-            weight = weight * fade + p
-            out = out * fade[:, None] + p[:, None] * v.to(tl.float32)
+            weight = weight * rescale + p
+            out = out * rescale[:, None] + p[:, None] * v.to(tl.float32)
             maximum = above
         top = tl.max(maximum, 0)
-        fade = tl.exp2(maximum - top)
-        total = tl.sum(weight * fade, 0)
-        merged = tl.sum(out * fade[:, None], 0) / total
+        rescale = tl.exp2(maximum - top)
+        total = tl.sum(weight * rescale, 0)
+        merged = tl.sum(out * rescale[:, None], 0) / total
         part = (tl.load(first + sequence) + chunk).to(tl.int64)
         tl.store(part_lse + part, (top + tl.log2(total)) * 0.6931471805599453)
         tl.store(part_out + part * WIDTH + channels, merged, mask=real)
@@ -205,7 +206,7 @@ def combine(  # type: ignore[no-untyped-def]
     CHUNK: tl.constexpr,
     MERGED: tl.constexpr,
 ):
-    """Merge the chunks of one query head's sequence; a sequence without any token gives zeros."""
+    """Merge the chunks of one query head by their log-sum-exps; zeros for a sequence without tokens."""
     sequence = tl.program_id(0).to(tl.int64)
     member = tl.program_id(1)
     length = tl.load(used + sequence)
@@ -224,15 +225,15 @@ def combine(  # type: ignore[no-untyped-def]
         part = (base + chunks) * GROUP + member
         lse = tl.load(part_lse + part, mask=held, other=float("-inf"))
         above = tl.maximum(maximum, tl.max(lse, 0))
-        fade = tl.exp(maximum - above)
+        rescale = tl.exp(maximum - above)
         p = tl.exp(lse - above)
         parts = tl.load(
             part_out + part[:, None] * WIDTH + channels[None, :],
             mask=held[:, None] & real[None, :],
             other=0.0,
         )
-        total = total * fade + tl.sum(p[:, None] * parts, 0)
-        weight = weight * fade + tl.sum(p, 0)
+        total = total * rescale + tl.sum(p[:, None] * parts, 0)
+        weight = weight * rescale + tl.sum(p, 0)
         maximum = above
     total = total / tl.where(weight > 0.0, weight, 1.0)
     spot = (sequence * GROUP + member) * WIDTH + channels

@@ -1,7 +1,7 @@
-"""What the window's queries attend to, in Triton: the mean of their attention over the past, no weight ever stored.
+"""The window's mean attention to the tokens before it, in Triton, without storing attention weights.
 
-Importing this module needs triton. Two launches read the keys once each: `_statistics` finds maximum and sum of every
-query's softmax, split over the keys, `_mean` the weights under them, which it averages where they are made.
+Importing this module needs triton. Two launches read the keys once each: `_statistics` computes maximum and sum of
+every query's softmax over chunks of keys, `_mean` computes the weights with them and averages over the queries.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from sparsemm.kernels.device import on_device_of
 
 _BLOCK = 64  # keys read at once
 _CHUNKS = (128, 2048)  # keys of one program: least and most
-_PROGRAMS = 1024  # aimed at
-_MERGED = 16  # chunks whose sums are read at once
+_PROGRAMS = 1024  # target
+_MERGED = 16  # chunks whose statistics are merged at once
 
 
 def takes(query: torch.Tensor, key: torch.Tensor) -> bool:
-    """Whether the kernels are made for such a window of queries [B, Hq, w, D] and such keys."""
+    """Whether the kernels support this window of queries [B, Hq, w, D] and these keys [B, Hkv, T, D]."""
     alike = query.dtype == key.dtype and query.stride(-1) == key.stride(-1) == 1
     return alike and query.shape[2] <= 128 and key.shape[-1] <= 256 and key.element_size() <= 4
 
@@ -47,7 +47,7 @@ def _window(  # type: ignore[no-untyped-def]
 def _logits(  # type: ignore[no-untyped-def]
     q, key_base, key_token, tokens, end, rows, channels, scaling, past, WIDTH: tl.constexpr
 ):
-    """Scaled products [ROWS, BLOCK], -inf where a query does not see a token; a padded row sees as the last one."""
+    """Scaled products [ROWS, BLOCK], -inf where a query may not attend; padded rows are masked like the last query."""
     inside = (tokens < end)[:, None] & (channels < WIDTH)[None, :]
     k = tl.load(
         key_base + tokens.to(tl.int64)[:, None] * key_token + channels[None, :], mask=inside, other=0.0
@@ -94,7 +94,7 @@ def _statistics(  # type: ignore[no-untyped-def]
         tokens = block + tl.arange(0, BLOCK)
         scores = _logits(q, keys, key_token, tokens, end, rows, channels, scaling, past, WIDTH)
         above = tl.maximum(maximum, tl.max(scores, 1))
-        base = tl.where(above == float("-inf"), 0.0, above)  # a chunk that a query does not see at all
+        base = tl.where(above == float("-inf"), 0.0, above)  # a chunk after the query
         total = total * tl.exp(maximum - base) + tl.sum(tl.exp(scores - base[:, None]), 1)
         maximum = above
     part = (sequence * tl.num_programs(1) + tl.program_id(1)) * ROWS + rows
@@ -142,7 +142,9 @@ def _mean(  # type: ignore[no-untyped-def]
         held = (merged < chunks)[:, None] & (rows >= 0)[None, :]
         tops = tl.load(part_max + at, mask=held, other=float("-inf"))
         sums = tl.load(part_sum + at, mask=held, other=0.0)
-        above = tl.maximum(maximum, tl.max(tops, 0))  # every query sees the first token: finite at once
+        above = tl.maximum(
+            maximum, tl.max(tops, 0)
+        )  # finite from the first chunk on: every query attends to token 0
         total = total * tl.exp(maximum - above) + tl.sum(sums * tl.exp(tops - above[None, :]), 0)
         maximum = above
     base = maximum + tl.log(total)
@@ -156,10 +158,17 @@ def _mean(  # type: ignore[no-untyped-def]
 
 
 def window_attention(query: torch.Tensor, key: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Attention of the newest queries to the tokens before them, averaged over queries and groups.
+    """Attention of the newest queries to the tokens before the window, averaged over queries and the GQA group.
 
-    query [B, Hq, w, D] of the last w positions, key [B, Hkv, T, D], T > w, both of one dtype, D contiguous, nothing
-    padded. Returns float32 [B, Hkv, T - w]. Softmax over what each query sees, itself and the window before it too.
+    The softmax includes the visible tokens of the window.
+
+    Args:
+        query: [B, Hq, w, D] of the last w positions; D contiguous, no pads.
+        key: [B, Hkv, T, D], T > w, of the same dtype; D contiguous.
+        scaling: factor on the products of queries and keys.
+
+    Returns:
+        float32 [B, Hkv, T - w].
     """
     batch, heads, window, width = query.shape
     kv_heads, past = key.shape[1], key.shape[2] - window

@@ -1,4 +1,4 @@
-"""Query heads switched off: their outputs are zeroed in front of the output projection, whatever the attention."""
+"""Ablation of query heads: outputs are zeroed before the output projection, under any attention implementation."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from sparsemm.models.text import text_layers
 
 
 class HeadMask:
-    """Query heads whose outputs are zeroed: bool [B, L, Hq] (or [1, L, Hq] for every row), True = zeroed.
+    """The query heads that are ablated in each row of a batch.
 
-    `keep_rows` follows a batch from which finished rows are dropped.
+    Attributes:
+        mask: bool [B, L, Hq], or [1, L, Hq] for every row; True: the head's output is zeroed.
     """
 
     def __init__(self, mask: torch.Tensor) -> None:
         self.mask = mask
 
     def keep_rows(self, rows: torch.Tensor) -> None:
-        """Go on with these rows (int64 indexes) of the batch."""
+        """Keep only these rows (int64 indexes), as a batch does when finished rows leave it."""
         if self.mask.shape[0] > 1:
             self.mask = self.mask[rows.to(self.mask.device)]
 
     def hook(self, layer: int) -> Callable[..., tuple[torch.Tensor, ...]]:
-        """A forward pre-hook for the layer's output projection."""
+        """A forward pre-hook that ablates the layer's heads, for its output projection."""
 
         def zero(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             hidden = args[0]  # [B, q, Hq * D], head after head
@@ -44,7 +45,18 @@ class HeadMask:
 
 @contextmanager
 def mask_rows(model: PreTrainedModel, mask: torch.Tensor) -> Iterator[HeadMask]:
-    """Inside, row b of every batch runs without the query heads that mask[b] names: bool [B or 1, L, Hq]."""
+    """Ablate query heads of each row of a batch inside the context.
+
+    Args:
+        model: a vision-language model.
+        mask: bool [B, L, Hq], or [1, L, Hq] for every row; True: the head's output is zeroed.
+
+    Yields:
+        The mask, which can drop rows with the batch.
+
+    Raises:
+        InputError: for a mask of another shape or dtype.
+    """
     sizes = shape(model)
     if mask.dtype != torch.bool or mask.shape[1:] != (sizes.num_layers, sizes.num_heads):
         raise InputError(
@@ -66,9 +78,14 @@ def mask_rows(model: PreTrainedModel, mask: torch.Tensor) -> Iterator[HeadMask]:
 
 @contextmanager
 def mask_heads(model: PreTrainedModel, heads: Sequence[tuple[int, int]]) -> Iterator[None]:
-    """Inside, the outputs of these query heads (layer, head) are zero, whatever the attention implementation.
+    """Ablate query heads inside the context, under any attention implementation.
 
-    Raises InputError for a pair that the model does not have.
+    Args:
+        model: a vision-language model.
+        heads: (layer, query head) pairs.
+
+    Raises:
+        InputError: for a pair that the model does not have.
     """
     sizes = shape(model)
     mask = torch.zeros(1, sizes.num_layers, sizes.num_heads, dtype=torch.bool)

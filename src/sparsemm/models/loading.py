@@ -1,4 +1,4 @@
-"""Load a model with its processor from a local folder, describe it, and build its inputs."""
+"""Load a model and its processor from a local folder, read its sizes, and build its inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ _HASH_ALL = 1 << 30  # bytes; weights beyond this are identified by their header
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in eval mode with everything needed to ask it and to say in a result what it was."""
+    """A model in eval mode with its processor and its identity for result files.
+
+    Attributes:
+        model: the transformers model.
+        processor: its processor.
+        family: the config's `model_type`.
+        name: of the model's folder.
+        revision: the hub's commit, or a digest of the weights.
+    """
 
     model: PreTrainedModel
     processor: Any
@@ -58,10 +66,16 @@ def shape(model: PreTrainedModel) -> ModelShape:
 
 
 def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32") -> Loaded:
-    """Model and processor of a folder, in eval mode on `device`; weights are converted to `dtype`.
+    """Load the model and the processor of a folder.
 
-    Raises InputError (one line) for a missing folder, a config of an unknown family, missing or truncated
-    weights, weights of another shape, a processor that cannot be built, an unknown dtype or absent device.
+    Args:
+        path: a local folder with a transformers model.
+        device: cpu, cuda or cuda:N.
+        dtype: a key of DTYPES, to which the weights are converted.
+
+    Raises:
+        InputError: for a missing folder, a config of an unknown family, missing or truncated weights, weights of
+            another shape, a processor that cannot be built, an unknown dtype or an absent device.
     """
     folder = Path(path)
     if dtype not in DTYPES:
@@ -73,7 +87,7 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32")
         check_safetensors(file)
     try:
         model, lacking = family.load_model(folder, DTYPES[dtype])
-    except Exception as error:  # transformers raises many kinds for a broken folder: give the user one line
+    except Exception as error:  # transformers raises many types for a broken folder
         raise InputError(f"{folder}: the model cannot be loaded: {_line(error)}; copy it again") from error
     if lacking:
         raise InputError(
@@ -87,7 +101,15 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32")
 
 
 def load_processor(path: str | Path, family: Family | None = None) -> Any:
-    """The processor of a folder. Raises InputError when it cannot be built."""
+    """Load the processor of a folder; no model is loaded.
+
+    Args:
+        path: a local folder with a transformers processor and the model's config.json.
+        family: the model's family; default: that of config.json.
+
+    Raises:
+        InputError: when the folder's family is unknown or the processor cannot be built.
+    """
     folder = Path(path)
     family = family or _family(folder)
     try:
@@ -96,7 +118,7 @@ def load_processor(path: str | Path, family: Family | None = None) -> Any:
         raise InputError(
             f"{folder}: the processor cannot be built: {_line(error)}; copy the folder again"
         ) from error
-    if not family.owns(processor):  # transformers falls back on the tokenizer alone, without a word
+    if not family.owns(processor):  # transformers falls back to the tokenizer alone without a warning
         raise InputError(
             f"{folder}: got {type(processor).__name__} in place of a processor; "
             "copy processor_config.json and preprocessor_config.json too"
@@ -110,10 +132,18 @@ def build_inputs(
     prompts: Sequence[str],
     device: str | torch.device = "cpu",
 ) -> dict[str, torch.Tensor]:
-    """What `generate` takes, for a batch of one prompt and one image (or several) each, left padded.
+    """The inputs of `generate` for a batch of prompts with images, left padded.
 
-    The processor's own chat template frames each prompt, images first. Raises InputError for lists of unequal
-    length, an image without area, or a processor without a template.
+    Each prompt is formatted by the processor's chat template, images first.
+
+    Args:
+        loaded_or_processor: a `Loaded` or a processor.
+        images: one entry a prompt, an image or several.
+        prompts: the texts.
+        device: of the tensors.
+
+    Raises:
+        InputError: for lists of unequal length, an image without area, or a processor without a template.
     """
     processor = getattr(loaded_or_processor, "processor", loaded_or_processor)
     if len(images) != len(prompts):
@@ -139,7 +169,7 @@ def build_inputs(
 
 
 def render(processor: Any, prompt: str, images: int = 1) -> str:
-    """The text of one question as the model gets it, before image tokens are expanded."""
+    """One prompt in the processor's chat format, before image tokens are expanded."""
     content: list[dict[str, str]] = [{"type": "image"} for _ in range(images)]
     content.append({"type": "text", "text": prompt})
     chat = [{"role": "user", "content": content}]
@@ -148,7 +178,7 @@ def render(processor: Any, prompt: str, images: int = 1) -> str:
 
 
 def check_safetensors(file: Path) -> None:
-    """Raise InputError unless the file is a whole safetensors file: the header says how long it must be."""
+    """Raise InputError unless the file is a safetensors file of the length that its header implies."""
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
@@ -210,7 +240,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _revision(files: Sequence[Path]) -> str:
-    """The hub's commit where the path tells it, else a digest of the weights."""
+    """The hub's commit if the path contains it, else a digest of the weights."""
     snapshot = re.search(r"snapshots/([0-9a-f]{40})", files[0].absolute().as_posix())
     if snapshot:
         return snapshot.group(1)

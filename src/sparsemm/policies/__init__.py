@@ -1,4 +1,4 @@
-"""The compression methods, one file each, and the registry that makes one from its label."""
+"""The compression policies, one file each, and the registry that makes a policy from its label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdaKV (Ada-SnapKV, arXiv 2407.11550): a layer's budget is shared by this sample's attention."""
+"""AdaKV (Ada-SnapKV, arXiv 2407.11550): splits a layer's budget over its heads by the attention of each prompt."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from typing import ClassVar
 import torch
 
 from sparsemm.budget.allocation import check_fraction
+from sparsemm.budget.formulas import within_prompt
 from sparsemm.policies.base import check_policy, past_tokens
 
 
 @dataclass(frozen=True)
 class AdaKV:
-    """Every head gets a floor; the rest goes where the layer's largest pooled values are.
+    """Every head gets a minimum; the rest follows the layer's largest pooled values.
 
-    base = B - w; a head's values are weighted with (sum of its top base) / (sum of all); c(h) of the layer's
-    top Hkv * base entries lie in head h; k = round((1 - floor) * c(h) + int(floor * base)).
+    With base = budget - window: a head's values are weighted with (sum of its top `base` values) / (sum of all its
+    values). Of the layer's top Hkv * base weighted values, c lie in a head; it keeps
+    round((1 - floor) * c + int(floor * base)) tokens beyond the window.
+
+    Attributes:
+        budget: tokens per KV head, mean over the layer, window included.
+        floor: share of `base` that every head gets, 0 to 1.
+        window: newest prompt tokens, always kept.
+        kernel: width of the average pooling over key positions, odd.
     """
 
     budget: int
@@ -30,19 +38,20 @@ class AdaKV:
         check_fraction(self.floor, "floor", owner=self.name)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv], for each row of the batch by itself."""
+        """See `Policy.keep`; each row of the batch is treated separately."""
         past, base = past_tokens(pooled), self.budget - self.window
         if base > pooled.shape[-1]:
             return past
-        mass = pooled.clamp(min=0)  # pads, at -inf, weigh nothing
+        mass = pooled.clamp(min=0)  # pads, at -inf, count as 0
         best = mass.topk(base, dim=-1).values.sum(dim=-1) / mass.sum(dim=-1).clamp(min=1e-38)
         weighted = torch.where(pooled > float("-inf"), mass * best[..., None], pooled)  # [B, Hkv, P]
         size = weighted[0].numel()
         taken = base * weighted.shape[1]
-        # Count per head instead of sorting the layer: all above the smallest taken value, then ties by head.
+        # Instead of sorting the layer: count the values above the smallest one taken, then ties in the order of heads.
         last = weighted.flatten(1).kthvalue(size - taken + 1, dim=-1).values[:, None, None]
         above, equal = (weighted > last).sum(dim=-1), (weighted == last).sum(dim=-1)
         left = taken - above.sum(dim=-1, keepdim=True) - (equal.cumsum(dim=-1) - equal)
         count = above + torch.minimum(left.clamp(min=0), equal)
         keep = torch.round(count * (1 - self.floor) + int(base * self.floor)).long()
-        return torch.where(past < base, past, torch.minimum(keep, past))
+        kept: torch.Tensor = within_prompt(keep, past, base)
+        return kept

@@ -1,4 +1,4 @@
-"""What every policy is: a budget, a window, a pooling kernel and one formula, `keep`."""
+"""The protocol of a policy (a budget, a window, a pooling kernel and the formula `keep`), and its checks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sparsemm.errors import InputError
 
 @runtime_checkable
 class Policy(Protocol):
-    """A compression method with its budget. Policies are pure: the hooks live elsewhere."""
+    """A compression method with its budget. A policy only computes: the model's hooks are in `generation`."""
 
     @property
     def name(self) -> str:
-        """The method's label: fullkv, snapkv, ..."""
+        """The method's name in `sparsemm.methods`: fullkv, snapkv, ..."""
 
     @property
     def budget(self) -> int | None:
@@ -24,31 +24,41 @@ class Policy(Protocol):
 
     @property
     def window(self) -> int:
-        """Newest prompt tokens, always kept, whose queries rank the others."""
+        """Newest prompt tokens: always kept, and their queries rank the other tokens."""
 
     @property
     def kernel(self) -> int:
-        """Width of the average pooling over key positions."""
+        """Width of the average pooling over key positions, odd."""
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """Tokens kept beyond the window, int64 [B, Hkv], between 0 and the row's own number of them.
+        """Tokens that each KV head keeps beyond the window.
 
-        pooled: float32 [B, Hkv, P] from `pooled_attention`, -inf at pads.
+        Args:
+            pooled: float32 [B, Hkv, P] from `pooled_attention`, -inf at pads.
+            layer: index of the layer.
+            num_layers: layers of the model.
+
+        Returns:
+            int64 [B, Hkv], from 0 to the row's number of tokens before the window.
         """
 
 
 def past_tokens(pooled: torch.Tensor) -> torch.Tensor:
-    """Real tokens before the window of each row, int64 [B, Hkv]: P less the pads, as in a single run."""
+    """Number of prompt tokens before the window, int64 [B, Hkv]: P without the row's pads.
+
+    Args:
+        pooled: float32 [B, Hkv, P], -inf at pads.
+    """
     return (pooled > float("-inf")).sum(dim=-1)
 
 
 def check_policy(name: str, budget: int, window: int, kernel: int) -> None:
-    """Raise InputError for a budget not above the window or a kernel that is not odd."""
+    """Raise InputError, which names the policy, for a budget not above the window or an even kernel."""
     check_budget(budget, window, owner=name)
     check_kernel(name, kernel)
 
 
 def check_kernel(name: str, kernel: int) -> None:
-    """Raise InputError unless the pooling kernel is odd and at least 1."""
+    """Raise InputError, which names the policy, unless the pooling kernel is odd and at least 1."""
     if kernel < 1 or kernel % 2 == 0:
         raise InputError(f"{name}: kernel is {kernel}: the pooling kernel must be odd and at least 1")

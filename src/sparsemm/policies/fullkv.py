@@ -1,4 +1,4 @@
-"""No compression: the whole prompt stays."""
+"""FullKV: no compression, the baseline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from sparsemm.policies.base import check_kernel, past_tokens
 
 @dataclass(frozen=True)
 class FullKV:
-    """Keeps every token. window and kernel are there so that all policies can be treated alike."""
+    """Keeps every token of the prompt.
+
+    Attributes:
+        window: without effect, a part of the policy protocol.
+        kernel: without effect, a part of the policy protocol.
+    """
 
     window: int = 32
     kernel: int = 5
@@ -26,5 +31,5 @@ class FullKV:
         check_kernel(self.name, self.kernel)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv]: all of them."""
+        """See `Policy.keep`: all tokens."""
         return past_tokens(pooled)

@@ -1,4 +1,4 @@
-"""The first row of the paper's table 4: the whole budget as one recency window."""
+"""LocalWindow: the whole budget is the window of newest tokens (first row of the paper's table 4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from sparsemm.policies.base import check_kernel, past_tokens
 
 @dataclass(frozen=True)
 class LocalWindow:
-    """Keeps the newest `budget` tokens and nothing else: window = budget, keep = 0."""
+    """Keeps the newest `budget` tokens: the window is the budget, and nothing beyond it is kept.
+
+    Attributes:
+        budget: tokens per KV head.
+        kernel: without effect, a part of the policy protocol.
+    """
 
     budget: int
     kernel: int = 5
@@ -26,9 +31,9 @@ class LocalWindow:
 
     @property
     def window(self) -> int:
-        """All of the budget."""
+        """The whole budget."""
         return self.budget
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv]: none beyond the window."""
+        """See `Policy.keep`: none beyond the window."""
         return torch.zeros_like(past_tokens(pooled))

@@ -1,4 +1,4 @@
-"""PyramidKV (arXiv 2406.02069): more tokens for early layers, every head of a layer alike."""
+"""PyramidKV (arXiv 2406.02069): more tokens in early layers, the same number in every head of a layer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import ClassVar
 
 import torch
 
+from sparsemm.budget.formulas import pyramid_keep
 from sparsemm.errors import InputError
 from sparsemm.policies.base import check_policy, past_tokens
 
 
 @dataclass(frozen=True)
 class PyramidKV:
-    """A straight line over the layers from max to min, whose mean is budget - window.
+    """The number of tokens falls linearly over the layers; see `budget.formulas.pyramid_keep`.
 
-    base = B - w; min = base // beta; max = 2 * base - min; where max >= T - w: max = T - w, min = 2 * base -
-    max; step = (max - min) // (L - 1); layer l keeps max - l * step.
+    Attributes:
+        budget: tokens per KV head, mean over the layers, window included.
+        beta: the last layer keeps about (budget - window) / beta tokens beyond the window.
+        window: newest prompt tokens, always kept.
+        kernel: width of the average pooling over key positions, odd.
     """
 
     budget: int
@@ -31,11 +35,9 @@ class PyramidKV:
             raise InputError(f"{self.name}: beta is {self.beta}: it must be at least 1")
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv]."""
-        past = past_tokens(pooled)
+        """See `Policy.keep`."""
         base = self.budget - self.window
-        if num_layers == 1:  # a line over one layer has no slope: all of the budget
-            return past.clamp(max=base)
-        top = past.clamp(max=2 * base - base // self.beta)  # in both cases min = 2 * base - max
-        step = (2 * top - 2 * base) // (num_layers - 1)
-        return torch.minimum((top - layer * step).clamp(min=0), past)
+        kept: torch.Tensor = pyramid_keep(
+            past_tokens(pooled), base, beta=self.beta, layer=layer, num_layers=num_layers
+        )
+        return kept

@@ -1,4 +1,4 @@
-"""SparseMM's allocation with scores drawn at random: what sharing gives without knowing the heads."""
+"""RandomHeads: SparseMM's allocation with random scores, the control for the choice of heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from sparsemm.policies.sparsemm import SparseMM
 
 @dataclass(frozen=True)
 class RandomHeads:
-    """Scores uniform in [0, 1) per KV head, normalised over the model; one seed, one allocation."""
+    """SparseMM with scores drawn uniformly per KV head and normalised over the model.
+
+    Attributes:
+        budget: tokens per KV head, mean over the model, window included.
+        seed: of the scores; the same seed and model give the same allocation.
+        rho: share of budget - window that every head gets, 0 to 1.
+        window: newest prompt tokens, always kept.
+        kernel: width of the average pooling over key positions, odd.
+    """
 
     budget: int
     seed: int = 0
@@ -28,7 +36,7 @@ class RandomHeads:
         check_fraction(self.rho, "rho", owner=self.name)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv]."""
+        """See `Policy.keep`."""
         scores = random_scores(num_layers, pooled.shape[1], self.seed)
         policy = SparseMM(scores, self.budget, rho=self.rho, window=self.window, kernel=self.kernel)
         return policy.keep(pooled, layer=layer, num_layers=num_layers)

@@ -1,4 +1,4 @@
-"""From a label of a configuration or a result file ("adakv", "sparsemm[rho=0.3]") to a policy."""
+"""Makes a policy from the label of a configuration or result file: "adakv", "sparsemm[rho=0.3]"."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sparsemm.policies.base import Policy
 
 POLICY_NAMES: tuple[str, ...] = tuple(METHODS)
 _LABEL = re.compile(r"(\w+)(?:\[([^\[\]]*)\])?")
-_COMMON = ("scores", "budget", "window", "kernel")  # fields that a label does not change
+_COMMON = ("scores", "budget", "window", "kernel")  # fields that a label cannot set
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
@@ -25,19 +25,28 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 @functools.cache
 def policy_class(name: str) -> Any:
-    """The class of a method, a frozen dataclass. Raises KeyError for an unknown name."""
+    """The class of a method, a frozen dataclass.
+
+    Raises:
+        KeyError: for a name that is not in METHODS.
+    """
     module, _, found = METHODS[name].policy.rpartition(".")
     return getattr(importlib.import_module(f"sparsemm.policies.{module}"), found)
 
 
 def settings_of(name: str) -> dict[str, str]:
-    """What a label of the method may set in its brackets: field -> type ("int", "float", "bool")."""
+    """What a label of the method may set in brackets: field -> type ("int", "float", "bool")."""
     fields = dataclasses.fields(policy_class(name))
     return {field.name: str(field.type) for field in fields if field.name not in _COMMON}
 
 
+def needs_scores(name: str) -> bool:
+    """Whether the method splits its budget by head scores."""
+    return "scores" in {field.name for field in dataclasses.fields(policy_class(name))}
+
+
 def parse_label(label: str) -> tuple[str, dict[str, Any]]:
-    """ "sparsemm[rho=0.3]" -> ("sparsemm", {"rho": 0.3}).
+    """The method's name and the settings of a label: "sparsemm[rho=0.3]" gives ("sparsemm", {"rho": 0.3}).
 
     Raises:
         InputError: for an unknown policy, key or value.
@@ -67,15 +76,15 @@ def make_policy(
     """The policy of a label.
 
     Args:
-        label: a method's name, settings in brackets: "sparsemm[rho=0.3]".
+        label: a method's name, with settings in brackets: "sparsemm[rho=0.3]".
         budget: tokens per KV head, window included; ignored by fullkv.
-        scores: HeadScores or array; needed by methods that share the budget by scores.
-        num_kv_heads: checked against the scores when given.
-        **settings: window, kernel, rho, beta, floor, seed and so on: a method takes those that it has, its own
-            defaults stand in for the others, and those in the label's brackets win.
+        scores: HeadScores or array, for methods that split the budget by scores.
+        num_kv_heads: if given, the scores must group into this number of KV heads.
+        **settings: window, kernel, rho, beta, floor, seed and so on. A method uses those that it has and its own
+            defaults for the others. Settings in the label's brackets override them.
 
     Raises:
-        InputError: for anything that does not fit, or a setting that no method has.
+        InputError: for an unknown label or setting, a missing budget or missing scores, and values that do not fit.
     """
     name, own = parse_label(label)
     found = policy_class(name)
@@ -89,7 +98,7 @@ def make_policy(
         if budget is None:
             raise InputError(f"policy {label!r} needs a budget: give tokens per KV head")
         arguments["budget"] = budget
-    if "scores" in fields:
+    if needs_scores(name):
         if scores is None:
             raise InputError(
                 f"policy {label!r} needs head scores: run the scoring stage or give a scores file"

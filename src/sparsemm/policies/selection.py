@@ -1,10 +1,8 @@
-"""Which prompt tokens a KV head keeps: pooled attention ranks them, `select` takes the best (the SnapKV
-recipe).
+"""Selects the prompt tokens that a KV head keeps (SnapKV): pooled attention ranks them, `select` takes the best.
 
-Queries of the last `window` positions attend to all keys (scaled, causal inside the window, softmax in
-float32); mean over the window's queries, mean over the query heads of a group, 1-D average pooling over key
-positions with zero padding counted. Only window rows are ever formed, never a T x T matrix, and keys are
-never repeated.
+The queries of the last `window` positions attend to all keys (causal inside the window, softmax in float32). Their
+attention is averaged over the window and over the query heads of the GQA group, then average-pooled over key positions
+(zero padding counted). Only the window's rows are computed, no T x T matrix, and keys are not repeated.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ from torch.nn import functional
 from sparsemm.errors import InputError
 from sparsemm.kernels.device import runs_triton
 
-# Attention weights formed at once (float32 elements): long prompts go through in blocks of KV heads. A GPU wants few
-# launches (32 MiB); on a CPU 2 MiB stay in its caches (32,768 tokens, 12 heads, one thread: 23 against 65 ms).
+# Attention weights computed at once (float32 elements); longer prompts are split into blocks of KV heads. Large blocks
+# (32 MiB) mean few launches on a GPU; 2 MiB fit the caches of a CPU (32,768 tokens, 12 heads, one thread: 23 against
+# 65 ms).
 _BLOCK_ELEMENTS = {"cuda": 1 << 23, "cpu": 1 << 19}
 
 
@@ -29,13 +28,22 @@ def pooled_attention(
     scaling: float | None = None,
     valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Rank value of every token before the window, float32 [B, Hkv, max(T - window, 0)].
+    """The value that ranks every token before the window: attention of the window's queries, averaged and pooled.
 
-    query: [B, Hq, T, D] or its last min(window, T) rows; key: [B, Hkv, T, D], both after RoPE.
-    scaling: factor on query @ key, 1 / sqrt(D) unless given.
-    valid: bool [B, T], False at the pads of a left-padded batch. Pads get no attention, pad queries do not
-    count in the mean, and pad positions come out as -inf, so a padded row ranks exactly like the unpadded
-    one. Raises InputError for shapes that do not fit, an even kernel, or a window below 1.
+    Args:
+        query: [B, Hq, T, D] after RoPE, or its last min(window, T) rows.
+        key: [B, Hkv, T, D] after RoPE.
+        window: newest prompt tokens, whose queries are used.
+        kernel: width of the average pooling over key positions, odd.
+        scaling: factor on query @ key; None for 1 / sqrt(D).
+        valid: bool [B, T], False at the pads of a left-padded batch. Pads get no attention, pad queries are left out of
+            the mean, and pad positions are -inf in the result: a padded row ranks exactly like the unpadded one.
+
+    Returns:
+        float32 [B, Hkv, max(T - window, 0)].
+
+    Raises:
+        InputError: for shapes that do not fit, an even kernel, or a window below 1.
     """
     batch, num_kv_heads, total, dim = key.shape
     if window < 1 or kernel < 1 or kernel % 2 == 0:
@@ -70,13 +78,13 @@ def pooled_attention(
             dim=1,
         )  # [B, Hkv, P]
     pooled = functional.avg_pool1d(attention, kernel_size=kernel, stride=1, padding=kernel // 2)
-    if valid is not None:  # pooling leaks attention onto the pads next to the first real token
+    if valid is not None:  # pooling spreads attention to the pads before the first token
         pooled = pooled.masked_fill(~valid[:, None, :past], float("-inf"))
     return pooled
 
 
 def _in_kernel(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor | None:
-    """`_mean_attention` by the Triton kernels, None where they do not run."""
+    """`_mean_attention` by the Triton kernels; None where they cannot run."""
     if not runs_triton(key):
         return None
     from sparsemm.kernels.triton_window import takes, window_attention
@@ -87,7 +95,18 @@ def _in_kernel(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Te
 def _mean_attention(
     rows: torch.Tensor, key: torch.Tensor, window: int, scale: float, valid: torch.Tensor | None
 ) -> torch.Tensor:
-    """Attention of the window's queries to the past, averaged over queries and group: float32 [B, h, P]."""
+    """Attention of the window's queries to the tokens before it, averaged over queries and GQA group.
+
+    Args:
+        rows: queries of the window, [B, h, G * w, D].
+        key: [B, h, T, D].
+        window: w.
+        scale: factor on query @ key.
+        valid: bool [B, T], False at pads.
+
+    Returns:
+        float32 [B, h, P] with P = T - w.
+    """
     batch, heads, _, _ = rows.shape
     total = key.shape[2]
     weights = torch.matmul(rows.float() * scale, key.float().transpose(-1, -2))  # [B, h, G*w, T]
@@ -97,14 +116,14 @@ def _mean_attention(
     if valid is None:
         return weights.softmax(dim=-1)[..., : total - window].mean(dim=(2, 3))
     weights.masked_fill_(~valid[:, None, None, None, :], float("-inf"))
-    real = valid[:, total - window :]  # a pad query sees no key at all: its softmax is NaN and is left out
+    real = valid[:, total - window :]  # a pad query attends to no key: its softmax is NaN
     past = weights.softmax(dim=-1)[..., : total - window].masked_fill_(~real[:, None, None, :, None], 0.0)
     count = real.sum(dim=-1).clamp(min=1)[:, None, None]  # [B, 1, 1]
     return past.sum(dim=3).mean(dim=2) / count
 
 
 def rank_positions(pooled: torch.Tensor) -> torch.Tensor:
-    """Place of every position in its head's ranking, int64 [B, Hkv, P]: 0 is best, equals by position."""
+    """Rank of every position in its head, int64 [B, Hkv, P]: 0 is the best, ties go by position."""
     order = torch.argsort(pooled, dim=-1, descending=True, stable=True)
     places = torch.arange(pooled.shape[-1], device=pooled.device).expand_as(order)
     return torch.empty_like(order).scatter_(-1, order, places)
@@ -119,13 +138,22 @@ def select(
     tokens: int | None = None,
     ranks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The kept positions, bool [..., B, Hkv, T]: each head's `keep` best positions and the last `window`.
+    """The kept positions: each head's `keep` best positions and the last `window`.
 
-    pooled: [B, Hkv, P]; keep: int64 [..., B, Hkv] (leading dimensions, one per policy say, share one
-    ranking). Positions that pooled marks as pads (-inf) are never kept; with valid, bool [B, T], pads inside
-    the window are dropped too. tokens: T where it cannot be told from pooled, for prompts shorter than the
-    window (the default there is T = window). ranks: `rank_positions(pooled)` if it is already at hand: the
-    same positions, but a whole ranking costs more than the best of it.
+    Args:
+        pooled: float32 [B, Hkv, P] from `pooled_attention`, -inf at pads, which are never kept.
+        keep: int64 [..., B, Hkv]; leading dimensions, such as one per policy, use the same ranking.
+        window: newest prompt tokens, always kept.
+        valid: bool [B, T]; drops pads inside the window too.
+        tokens: T, needed for prompts shorter than the window; None for P + window.
+        ranks: `rank_positions(pooled)`, if already computed. The result is the same; computing them only for this call
+            costs more than the default.
+
+    Returns:
+        bool [..., B, Hkv, T].
+
+    Raises:
+        InputError: for shapes that do not fit.
     """
     past = pooled.shape[-1]
     if keep.shape[-2:] != pooled.shape[:2]:
@@ -145,13 +173,13 @@ def select(
 
 
 def _best(pooled: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-    """`rank_positions(pooled) < keep`, keep [..., B, Hkv, 1], without the whole ranking: bool [..., B, Hkv, P]."""
+    """`rank_positions(pooled) < keep` without ranking all positions: bool [..., B, Hkv, P]; keep [..., B, Hkv, 1]."""
     past = pooled.shape[-1]
     most = min(int(keep.max()) if keep.numel() else 0, past)
     if most < 1:
-        return (pooled > float("inf")) & (keep > 0)  # nothing, in the shape of something
+        return (pooled > float("inf")) & (keep > 0)  # all False, in the broadcast shape
     values = pooled.topk(most, dim=-1).values.expand(*keep.shape[:-1], most)
-    least = values.gather(-1, keep.clamp(1, most) - 1)  # the worst value that is kept
+    least = values.gather(-1, keep.clamp(1, most) - 1)  # the smallest value kept
     above, equal = pooled > least, pooled == least
-    room = keep - above.sum(-1, keepdim=True)  # of the equal ones the first fit, as in a stable ranking
+    room = keep - above.sum(-1, keepdim=True)  # ties: the first positions, as in a stable ranking
     return above | equal & (equal.cumsum(-1) <= room)

@@ -1,4 +1,4 @@
-"""SnapKV (arXiv 2404.14469): the same number of tokens for every head of every layer."""
+"""SnapKV (arXiv 2404.14469): the same number of tokens in every head of every layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from sparsemm.policies.base import check_policy, past_tokens
 
 @dataclass(frozen=True)
 class SnapKV:
-    """k = budget - window for every head."""
+    """Every head keeps budget - window tokens beyond the window.
+
+    Attributes:
+        budget: tokens per KV head, window included.
+        window: newest prompt tokens, always kept.
+        kernel: width of the average pooling over key positions, odd.
+    """
 
     budget: int
     window: int = 32
@@ -23,5 +29,5 @@ class SnapKV:
         check_policy(self.name, self.budget, self.window, self.kernel)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv]; a prompt shorter than the budget is kept whole."""
+        """See `Policy.keep`; a prompt shorter than the budget is kept whole."""
         return past_tokens(pooled).clamp(max=self.budget - self.window)

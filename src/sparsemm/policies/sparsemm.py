@@ -1,4 +1,4 @@
-"""SparseMM (arXiv 2506.05344): the model's budget is shared among its heads by their visual scores."""
+"""SparseMM (arXiv 2506.05344): splits the model's budget over its KV heads by their visual scores."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ import numpy as np
 import torch
 
 from sparsemm.budget.allocation import allocate, as_scores, check_fraction, group_scores
+from sparsemm.budget.formulas import within_prompt
 from sparsemm.errors import InputError
 from sparsemm.policies.base import check_policy, past_tokens
 
 
-@dataclass(frozen=True, eq=False)  # identity, as arrays do not compare to one truth value
+@dataclass(frozen=True, eq=False)  # compared by identity: the comparison of arrays is no single truth value
 class SparseMM:
-    """k(l, h) = round(s(l, h) * remain + r), see `sparsemm.allocate`.
+    """A head with score s keeps round(s * remain + r) tokens beyond the window; see `sparsemm.allocate`.
 
-    scores: HeadScores, or an array [L, Hkv] or [L, Hq] that sums to 1 (query heads are summed over their
-    group).
-    waterfill: give what a head cannot use of its share (it exceeds the prompt) to the others; the released
-    recipe loses it.
+    Attributes:
+        scores: HeadScores, or an array [L, Hkv] or [L, Hq] that sums to 1. Query heads are summed over their GQA group.
+        budget: tokens per KV head, mean over the model, window included.
+        rho: share of budget - window that every head gets, 0 to 1.
+        waterfill: give what exceeds the prompt in one head to the others. The released recipe (False) loses it.
+        window: newest prompt tokens, always kept.
+        kernel: width of the average pooling over key positions, odd.
     """
 
     scores: Any
@@ -39,7 +43,12 @@ class SparseMM:
         object.__setattr__(self, "_values", as_scores(values, owner=f"{self.name}: scores"))
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
-        """int64 [B, Hkv]; a layer with fewer tokens than the budget asks for is not compressed."""
+        """See `Policy.keep`; a prompt with fewer tokens than the budget is not compressed.
+
+        Raises:
+            InputError: if the scores have another number of layers than the model, or heads that do not group into its
+                KV heads.
+        """
         past = past_tokens(pooled)
         base = self.budget - self.window
         if self.waterfill:
@@ -47,9 +56,11 @@ class SparseMM:
             wanted = torch.stack([self._shares(past.shape[1], num_layers, n)[layer] for n in lengths])
         else:
             wanted = self._shares(past.shape[1], num_layers, None)[layer][None]
-        return torch.where(past < base, past, torch.minimum(wanted.to(past.device), past))
+        kept: torch.Tensor = within_prompt(wanted.to(past.device), past, base)
+        return kept
 
     def _shares(self, num_kv_heads: int, num_layers: int, past: int | None) -> torch.Tensor:
+        """The allocation, int64 [L, Hkv]. past: prompt tokens before the window, None for the released recipe."""
         values: np.ndarray[Any, np.dtype[np.float64]] = self.__dict__["_values"]
         if len(values) != num_layers:
             raise InputError(
@@ -64,6 +75,6 @@ class SparseMM:
 def _allocate_once(
     scores: bytes, shape: tuple[int, ...], budget: int, window: int, rho: float, prompt_tokens: int | None
 ) -> torch.Tensor:
-    """The allocation of the whole model, made once for all its layers."""
+    """`allocate`, cached: a prefill asks for the same allocation in every layer."""
     table = np.frombuffer(scores, dtype=np.float64).reshape(shape)
     return allocate(table, budget, window=window, rho=rho, prompt_tokens=prompt_tokens)

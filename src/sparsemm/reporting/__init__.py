@@ -1,1 +1,1 @@
-"""Tables, figures and the page, from result files alone. No torch."""
+"""Tables, figures and the HTML page, made from result files alone, without torch."""

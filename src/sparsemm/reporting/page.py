@@ -1,6 +1,6 @@
-"""One HTML page of a run's tables and figures, complete in itself: pictures inside, nothing fetched.
+"""One self-contained HTML page of a run's tables and figures with their captions.
 
-From result files only; imports neither torch nor transformers.
+Images are embedded; the page loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
@@ -32,22 +32,34 @@ code { background: #f3f3f3; padding: 0 0.2em; }
 
 @dataclass(frozen=True)
 class Item:
-    """A table (.csv) or a figure (.png) with its caption, a plain reStructuredText paragraph or several."""
+    """A table or figure of the page.
+
+    Attributes:
+        path: of the table (.csv) or figure (.png).
+        caption: paragraphs of plain reStructuredText, the same text that Snakemake's report shows.
+    """
 
     path: Path
     caption: str
 
     @property
     def name(self) -> str:
-        """What the page calls it: "figure4_accuracy" gives "Figure 4 accuracy"."""
+        """Its heading, from the file's name: "figure4_accuracy" becomes "Figure 4 accuracy"."""
         words = re.sub(r"(?<=[a-z])(?=[0-9])", " ", self.path.stem).replace("_", " ")
         return words[:1].upper() + words[1:]
 
 
 def write_report(path: str | Path, title: str, items: Sequence[Item], facts: dict[str, str]) -> None:
-    """Write the page. facts: what it says about the run, shown as a list above everything.
+    """Write the page atomically.
 
-    Raises InputError for an item that cannot be read or is neither .csv nor .png, and where `path` cannot be written.
+    Args:
+        path: of the page.
+        title: of the page.
+        items: tables and figures, in the order shown.
+        facts: what to say about the run, as a list of "key: value" below the title.
+
+    Raises:
+        InputError: for an item that cannot be read or is neither .csv nor .png, and where `path` cannot be written.
     """
     parts = [f"<h1>{html.escape(title)}</h1>", "<ul>"]
     parts += [f"<li>{html.escape(key)}: {html.escape(value)}</li>" for key, value in facts.items()]
@@ -61,7 +73,7 @@ def write_report(path: str | Path, title: str, items: Sequence[Item], facts: dic
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
@@ -95,7 +107,7 @@ def _table(path: Path) -> str:
 
 
 def _paragraphs(caption: str) -> str:
-    """Blank lines part paragraphs; ``code``, **strong** and *emphasis* are kept."""
+    """A caption as HTML: paragraphs at blank lines, with ``code``, **strong** and *emphasis*."""
     shown = []
     for block in re.split(r"\n\s*\n", caption.strip()):
         text = html.escape(" ".join(block.split()))

@@ -1,6 +1,6 @@
-"""The result files of a run as one frame: model and benchmark from their paths, means with their intervals.
+"""Reads the result files of a run into one frame and summarises them: means and bootstrap intervals per cell.
 
-What every table and figure starts from. Reads result files only; imports neither torch nor transformers.
+A cell is one model, policy, budget and benchmark; model and benchmark are taken from a file's path.
 """
 
 from __future__ import annotations
@@ -19,15 +19,21 @@ Paths = str | Path | Iterable[str | Path]  # one file or several
 
 
 def in_order(values: Iterable[str]) -> list[str]:
-    """The values once each, in the order they come."""
+    """The values without repeats, in their order of first appearance."""
     return list(dict.fromkeys(values))
 
 
 def read_predictions(paths: Paths) -> pd.DataFrame:
-    """Rows of .../<model>/<benchmark>/<shard>.parquet with the columns model, benchmark and metric added.
+    """Rows of prediction files, with the columns model, benchmark and metric added.
 
-    Answers and predictions are left out. Raises InputError for no files, an unreadable one, or a sample that
-    is in two shards.
+    Args:
+        paths: files of kind predictions, named .../<model>/<benchmark>/<shard>.parquet.
+
+    Returns:
+        One row per sample and cell, without the texts of predictions and answers.
+
+    Raises:
+        InputError: for no files, an unreadable one, or a sample that is in two shards.
     """
     columns = ["sample_id", "policy", "budget", "score", "prompt_tokens", "kept_tokens", "cache_bytes"]
     frames = []
@@ -48,7 +54,7 @@ def read_predictions(paths: Paths) -> pd.DataFrame:
 
 
 def read_masks(paths: Paths) -> pd.DataFrame:
-    """Rows of .../<model>/<benchmark>.parquet of kind masks, with model, benchmark and metric added."""
+    """Rows of files of kind masks, named .../<model>/<benchmark>.parquet, with model, benchmark and metric added."""
     columns = ["sample_id", "kind", "fraction", "seed", "score"]
     frames = []
     for path in _given(paths, "masks"):
@@ -59,7 +65,7 @@ def read_masks(paths: Paths) -> pd.DataFrame:
 
 
 def read_efficiency(paths: Paths) -> pd.DataFrame:
-    """Rows of .../<model>/<policy>-<tokens>.parquet of kind efficiency, with the column model added."""
+    """Rows of files of kind efficiency, named .../<model>/<policy>-<tokens>.parquet, with the column model added."""
     frames = [
         read_table(path, "efficiency").assign(model=path.parent.name) for path in _given(paths, "efficiency")
     ]
@@ -67,15 +73,21 @@ def read_efficiency(paths: Paths) -> pd.DataFrame:
 
 
 def read_profile(paths: Paths) -> pd.DataFrame:
-    """Rows of .../<model>/<policy>-<tokens>.parquet of kind profile, with the column model added."""
+    """Rows of files of kind profile, named .../<model>/<policy>-<tokens>.parquet, with the column model added."""
     frames = [read_table(path, "profile").assign(model=path.parent.name) for path in _given(paths, "profile")]
     return pd.concat(frames, ignore_index=True)
 
 
 def score_matrix(frame: pd.DataFrame, columns: Sequence[str], where: str) -> pd.DataFrame:
-    """Scores with one row per sample and one column per cell (a tuple of the values of `columns`).
+    """Scores as a matrix: one row per sample, one column per cell.
 
-    Raises InputError if a cell lacks a sample that another has: means over different samples do not compare.
+    Args:
+        frame: rows with sample_id, score and `columns`.
+        columns: their values, as a tuple, name a cell.
+        where: what the rows are, for messages.
+
+    Raises:
+        InputError: if a cell lacks a sample that another cell has. Means over different samples cannot be compared.
     """
     matrix = frame.pivot(index="sample_id", columns=list(columns), values="score")
     holes = matrix.isna()
@@ -87,7 +99,7 @@ def score_matrix(frame: pd.DataFrame, columns: Sequence[str], where: str) -> pd.
 
 
 def panels(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """The (model, benchmark) pairs that are there, model by model."""
+    """The (model, benchmark) pairs in the frame, model by model."""
     found = set(zip(frame["model"], frame["benchmark"]))
     benchmarks = in_order(frame["benchmark"])
     return [(m, b) for m in in_order(frame["model"]) for b in benchmarks if (m, b) in found]
@@ -99,10 +111,16 @@ def part(frame: pd.DataFrame, model: str, benchmark: str) -> pd.DataFrame:
 
 
 def summarise(predictions: pd.DataFrame, *, level: float = 0.95, draws: int = 2000) -> pd.DataFrame:
-    """One row per cell: model, benchmark, metric, policy, budget, samples, score, ci_low, ci_high, and the
-    means prompt_tokens, kept_tokens (per KV head), cache_bytes.
+    """Means and intervals of every cell.
 
-    The interval is the percentile bootstrap over samples.
+    Args:
+        predictions: rows from `read_predictions`.
+        level: of the percentile bootstrap interval over samples.
+        draws: resamples of the bootstrap.
+
+    Returns:
+        One row per cell: model, benchmark, metric, policy, budget, samples, score, ci_low, ci_high, and the means of
+        prompt_tokens, kept_tokens (per KV head) and cache_bytes.
     """
     frames = []
     for model, benchmark in panels(predictions):
@@ -126,13 +144,18 @@ def summarise(predictions: pd.DataFrame, *, level: float = 0.95, draws: int = 20
 
 
 def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells of the methods themselves, without the variants that ablations add."""
+    """The cells of the compared methods, without ablations and without labels that carry settings."""
     return cells[cells["policy"].isin(main_methods())]
 
 
 def as_paths(paths: Paths) -> list[Path]:
-    """The paths as a list, also where one is given by itself."""
+    """One path or several, as a list."""
     return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
+def top_tenth(heads: int) -> int:
+    """How many heads are the top 10 % of `heads`: rounded, at least one."""
+    return max(1, round(heads * 0.1))
 
 
 def _given(paths: Paths, kind: str) -> list[Path]:

@@ -1,1 +1,1 @@
-"""Result files: schemas, atomic writes, provenance, resuming. No torch."""
+"""Result files: schemas, atomic writes, provenance, resume. Works without torch."""

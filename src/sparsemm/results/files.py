@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete under its name or not at all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from sparsemm.errors import InputError
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; named `path` when the block ends, removed if it fails.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; renamed to `path` when the block ends, removed if it fails.
 
-    Makes the folder. Raises InputError where folder or file cannot be written.
+    Makes the folder if it is missing.
+
+    Raises:
+        InputError: the folder or the file cannot be written.
     """
     target = Path(path)
-    # A fixed name: what a killed run left behind is overwritten by the next.
+    # A fixed name: the next run overwrites what a killed run left behind.
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,5 +29,5 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         reason = error.strerror or (str(error).splitlines() or ["unknown"])[0]
         raise InputError(f"{path}: cannot be written ({reason}); make the results folder writable") from error
     finally:
-        with contextlib.suppress(OSError):  # a folder that cannot be written is what the caller is told
+        with contextlib.suppress(OSError):  # do not hide the first error behind one of the cleanup
             partial.unlink(missing_ok=True)

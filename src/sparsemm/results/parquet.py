@@ -1,6 +1,6 @@
-"""Result files: parquet with a fixed schema per kind, written whole or not at all, saying how they were made.
+"""Result files: parquet with one schema per kind, written atomically, with metadata on how they were made.
 
-The same rows and metadata give the same bytes. Nothing here imports torch.
+The same rows and metadata give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
-from sparsemm.results.provenance import plain
+from sparsemm.results.files import atomic_write
+from sparsemm.results.provenance import jsonable
 from sparsemm.results.schemas import KEYS, MAY_BE_EMPTY, SCHEMAS
 
 _METADATA_KEY = b"sparsemm"
@@ -27,17 +27,20 @@ _METADATA_KEY = b"sparsemm"
 def write_table(
     path: str | Path, frame: pd.DataFrame | pa.Table, kind: str, metadata: Mapping[str, Any]
 ) -> None:
-    """Write a result file of `kind`: columns checked and cast, rows sorted by key, bytes reproducible.
+    """Write a result file of `kind`. Columns are checked and cast to the schema, rows are sorted by key.
 
-    metadata: JSON-able, stored in the file (see provenance). The file gets its name only when complete.
-    Raises InputError, one line naming file and column, for a wrong column or value and for a folder that
-    cannot be written; no file is left then.
+    Args:
+        metadata: stored in the file; JSON-able (see `provenance`).
+
+    Raises:
+        InputError: a missing, unknown or wrong column, an empty value, a repeated key, or a folder that cannot be
+            written; file and column are named, and no file is left.
     """
     table = _cast(frame, kind, path).sort_by([(name, "ascending") for name in KEYS[kind]]).combine_chunks()
     _check_unique(table, kind, path)
-    text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=plain)
+    text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=jsonable)
     table = table.replace_schema_metadata({_METADATA_KEY: text.encode()})
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial, compression="zstd", version="2.6", data_page_version="1.0")
 
 
@@ -46,8 +49,12 @@ def read_table(
 ) -> pd.DataFrame:
     """The rows of a result file, in key order; list columns hold Python lists.
 
-    kind: what the file must be; None takes any kind. columns: read only these. Raises InputError for a
-    file that is missing, truncated, of another schema or with empty values.
+    Args:
+        kind: what the file must be; None takes any kind.
+        columns: read these only.
+
+    Raises:
+        InputError: a file that is missing, truncated, of another kind or schema, or with empty values.
     """
     found = read_metadata(path).get("kind")
     kind = kind or found
@@ -75,7 +82,11 @@ def read_table(
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What the file says about how it was made. Raises InputError if it is missing, truncated or foreign."""
+    """The metadata of a result file.
+
+    Raises:
+        InputError: a file that is missing, truncated or not written by this package.
+    """
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
@@ -84,7 +95,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def _cast(frame: pd.DataFrame | pa.Table, kind: str, path: str | Path) -> pa.Table:
-    """`frame` as a table of exactly the kind's schema."""
+    """`frame` cast to the schema of its kind; InputError as in `write_table`."""
     if kind not in SCHEMAS:
         raise InputError(f"{path}: unknown kind of result {kind!r}; choose from {', '.join(SCHEMAS)}")
     schema = SCHEMAS[kind]
@@ -113,6 +124,7 @@ def _cast(frame: pd.DataFrame | pa.Table, kind: str, path: str | Path) -> pa.Tab
 
 
 def _check_values(column: pa.ChunkedArray, field: pa.Field, kind: str, path: str | Path) -> None:
+    """Raise InputError if a column that must be full has empty or NaN values."""
     if field.name in MAY_BE_EMPTY.get(kind, ()):
         return
     empty = column.null_count
@@ -123,6 +135,7 @@ def _check_values(column: pa.ChunkedArray, field: pa.Field, kind: str, path: str
 
 
 def _check_unique(table: pa.Table, kind: str, path: str | Path) -> None:
+    """Raise InputError if two rows have the same key."""
     keys = list(KEYS[kind])
     distinct = table.select(keys).group_by(keys).aggregate([]).num_rows
     if distinct != table.num_rows:
@@ -159,10 +172,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _lists(value: Any) -> Any:
-    """Nested arrays and tuples as nested lists."""
+    """Nested arrays and tuples as nested lists, which is what arrow reads."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, str):  # arrow would take its characters for the items
+    if isinstance(value, str):  # arrow would store its characters as items
         raise ValueError(f"{value!r} is no list")
     return (
         [item if isinstance(item, str) else _lists(item) for item in value]

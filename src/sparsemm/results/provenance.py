@@ -1,4 +1,4 @@
-"""How a result was made: configuration, code and packages; never a time, a host or a path."""
+"""Provenance of a result: configuration, code and packages, but no time, host or path."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ _HUB_FOLDER = re.compile(r"models--(?:[^/]*?--)?([^/]+)/snapshots/")
 
 
 def provenance(config: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-    """How a result was made, for write_table: hash of `config`, code revision, package versions, and `extra`.
+    """Metadata for `write_table`: hash of `config`, code revision, package versions, and `extra`.
 
-    extra: model, model_revision, dataset, seed, image_limits, device, ... Two runs of the same thing give
-    the same: no time, no host, no path.
+    Two runs of the same configuration and code give the same metadata.
+
+    Args:
+        extra: model, model_revision, dataset, seed, image_limits, device and so on.
     """
-    text = json.dumps(config, sort_keys=True, default=plain)
+    text = json.dumps(config, sort_keys=True, default=jsonable)
     return {
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "git_revision": _git_revision(),
@@ -47,13 +49,13 @@ def provenance(config: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
 
 
 def model_name(name: str) -> str:
-    """A model's own name in a hub id, a folder or a folder of the hub's cache; empty if it has none."""
+    """The name of a model, from a hub id, a folder, or a folder of the hub's cache; empty if there is none."""
     cached = _HUB_FOLDER.search(name)
     return cached.group(1) if cached else name.rstrip("/").rpartition("/")[2]
 
 
-def plain(value: Any) -> Any:
-    """For json: numpy values as Python's, anything else as its string."""
+def jsonable(value: Any) -> Any:
+    """What `json.dumps` stores for a value that it does not know: numpy values as Python's, others as strings."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return str(value)
@@ -68,7 +70,7 @@ def _version(package: str) -> str:
 
 @functools.cache
 def _git_revision() -> str:
-    """Commit of the checkout this code runs from, with -dirty where files differ; "unknown" outside one."""
+    """Commit of the checkout that this code runs from, with -dirty if files differ; "unknown" outside a checkout."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return "unknown"

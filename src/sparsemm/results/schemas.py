@@ -1,4 +1,4 @@
-"""What every kind of result file holds: columns, the columns that make a row unique, those that may be empty."""
+"""Schemas of the result files: columns of each kind, the key that makes a row unique, columns that may be empty."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 _STRINGS = pa.list_(pa.string())
 _ROWS = pa.list_(pa.list_(pa.float64()))
+_INDEXES = pa.list_(pa.int64())
 
-# What is measured of a profile's cell: whole numbers, then others.
+# Measurements of the kind "profile": integers, then floats.
 _COUNTED = (
     "rows",
     "peak_bytes",
@@ -35,11 +36,20 @@ _TIMED = (
     "copy_gb_s",
     "times_floor",
 )
-# A cell that ran out of memory has a row too.
+# A cell that ran out of memory has a row without measurements.
 MAY_BE_EMPTY = {"profile": {*_COUNTED, *_TIMED}}
 
 SCHEMAS: dict[str, pa.Schema] = {
     "probe": _schema(id=pa.string(), image=pa.binary(), words=_STRINGS, boxes=_ROWS),
+    "patches": _schema(
+        image=pa.string(),
+        index=pa.int32(),
+        word=pa.string(),
+        box=pa.list_(pa.float64()),
+        image_tokens=_INDEXES,
+        prompt_positions=_INDEXES,
+        cells=_ROWS,
+    ),
     "scores": _schema(
         layer=pa.int32(),
         head=pa.int32(),
@@ -64,6 +74,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "predictions": _schema(
         sample_id=pa.string(),
+        image_id=pa.string(),
         policy=pa.string(),
         budget=pa.int64(),
         prediction=pa.string(),
@@ -116,9 +127,10 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
-# What makes a row unique, in sorting order.
+# The key of each kind, in the order in which rows are sorted.
 KEYS: dict[str, tuple[str, ...]] = {
     "probe": ("id",),
+    "patches": ("image", "index"),
     "scores": ("layer", "head"),
     "score_samples": ("image_id", "layer", "head"),
     "keep": ("policy", "budget", "layer", "kv_head"),

@@ -1,4 +1,4 @@
-"""Seconds on a device's own clock: CUDA events, for which the host does not wait, or the host's clock."""
+"""Elapsed time on a device: CUDA events, which do not block the host, or the host's clock on a CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 class Stopwatch:
-    """Adds up the seconds that the device spends inside `with watch:` blocks."""
+    """Total time that the device spends inside `with watch:` blocks."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -31,7 +31,7 @@ class Stopwatch:
         self._spans.append((self._begin, self._mark()))
 
     def seconds(self) -> float:
-        """The sum so far; waits until the device has done it."""
+        """The sum so far, in seconds; waits for the device."""
         if not self._cuda:
             return float(sum(end - begin for begin, end in self._spans))
         synchronize(self._device)
@@ -46,7 +46,7 @@ class Stopwatch:
 
 
 def timed(device: torch.device, work: Callable[[], object]) -> float:
-    """Seconds of `work` alone: the device has nothing else to do when it begins."""
+    """Seconds that `work` takes; the device is idle when it starts."""
     synchronize(device)
     with Stopwatch(device) as watch:
         work()
@@ -54,16 +54,17 @@ def timed(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was told."""
+    """Wait until the device has finished all queued work; a CPU has none."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
-def without_old_garbage() -> Iterator[None]:
-    """Inside, Python looks for garbage among newer objects only.
+def frozen_gc() -> Iterator[None]:
+    """Exclude all existing objects from garbage collection inside the block.
 
-    A pass over all that transformers imports (150 ms on the 2-core machine of the README) would fall into one repeat.
+    A full collection over the objects that transformers creates takes 150 ms (2-core machine of the README), which
+    would fall into one of the timed repeats.
     """
     gc.collect()
     others = gc.get_freeze_count()
@@ -71,5 +72,5 @@ def without_old_garbage() -> Iterator[None]:
     try:
         yield
     finally:
-        if not others:  # Python has one such set: what somebody else put there stays there
+        if not others:  # Python has one frozen set: leave it if someone else froze objects
             gc.unfreeze()

@@ -1,9 +1,8 @@
-"""A device for one job among many on one machine: one lock file per GPU, taken before torch is imported.
+"""Lease of one GPU by one job on a machine with several: a lock file per GPU, taken before torch is imported.
 
-Snakemake limits how many GPU jobs run at once but never says which GPU a job may use. A job therefore takes the
-first device whose lock is free and hides the others from CUDA. The lock is a `flock` on an open file: the kernel
-frees it when the process ends, however it ends, so that nothing is left to clean up. Where a scheduler (Slurm, a
-container runtime) has already set CUDA_VISIBLE_DEVICES, its choice stands and no lock is taken.
+Snakemake limits how many GPU jobs run at once but does not assign GPUs. A job therefore takes the first GPU whose lock
+is free and hides the others from CUDA. The lock is a `flock` on an open file, which the kernel releases when the
+process ends in any way. If a scheduler (Slurm, a container runtime) has set CUDA_VISIBLE_DEVICES, no lock is taken.
 """
 
 from __future__ import annotations
@@ -26,14 +25,20 @@ CHOICES = ("auto", "cpu", "cuda")
 
 @dataclass
 class Lease:
-    """What a job may use: `device` is "cpu" or "cuda"; `uuid` names the GPU that the lock holds, if one is held."""
+    """The device that a job may use; a context manager that releases it.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        uuid: the locked GPU, or None if no lock is held.
+        descriptor: of the open lock file.
+    """
 
     device: str
     uuid: str | None = None
     descriptor: int | None = None
 
     def release(self) -> None:
-        """Free the lock early; harmless when none is held or when called twice."""
+        """Release the lock, if one is held; may be called twice."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
@@ -48,9 +53,9 @@ class Lease:
 
 
 def list_devices() -> list[str]:
-    """UUIDs of this machine's GPUs in the driver's order; of a GPU that is split, those of its MIG parts.
+    """UUIDs of this machine's GPUs in the driver's order; a GPU split by MIG is replaced by its instances.
 
-    Asked of `nvidia-smi`, because asking torch would start CUDA before the device is chosen.
+    Uses `nvidia-smi`, because torch would initialise CUDA before the device is chosen.
     """
     try:
         shown = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
@@ -60,7 +65,7 @@ def list_devices() -> list[str]:
 
 
 def parse_devices(listing: str) -> list[str]:
-    """The UUIDs in the output of `nvidia-smi -L`; a GPU with MIG parts is replaced by its parts."""
+    """The UUIDs in the output of `nvidia-smi -L`; a GPU with MIG instances is replaced by them."""
     devices: list[str] = []
     parent: str | None = None
     for line in listing.splitlines():
@@ -84,13 +89,17 @@ def lease_device(
     environ: MutableMapping[str, str] = os.environ,
     lock_dir: str | Path | None = None,
 ) -> Lease:
-    """Take a device for this process; call it before torch is imported.
+    """Lease a device for this process; call it before torch is imported.
 
-    want: "cpu", "cuda" (an error where there is none) or "auto" (a GPU where there is one).
-    gpus: how many GPUs the scheduler granted; 0 means CPU whatever `want` says (`--resources gpu=0`).
-    devices: the GPUs to choose from, as CUDA names them; default: `list_devices()`.
-    environ: where CUDA_VISIBLE_DEVICES is read and set. lock_dir: default the system's folder for temporary files.
-    Raises InputError if `want` is unknown, if no GPU is there although one is demanded, or if all are taken.
+    Args:
+        want: "cpu", "cuda" (an error without a GPU) or "auto" (a GPU if there is one).
+        gpus: GPUs that the scheduler granted; 0 means CPU whatever `want` says (`--resources gpu=0`).
+        devices: the GPUs to choose from, as CUDA names them; default `list_devices()`.
+        environ: where CUDA_VISIBLE_DEVICES is read and set.
+        lock_dir: folder of the lock files; default the system's folder for temporary files.
+
+    Raises:
+        InputError: `want` is unknown; no GPU although "cuda" is asked for; all GPUs are leased.
     """
     if want not in CHOICES:
         raise InputError(f"device: {want!r} is unknown; choose one of {', '.join(CHOICES)}")
@@ -119,7 +128,7 @@ def lease_device(
 
 
 def _try_lock(path: Path) -> int | None:
-    """An open, locked descriptor of `path`, or None if another process holds the lock."""
+    """Descriptor of the opened and locked file, or None if another process holds the lock."""
     try:
         # Read-only is enough for flock and works on a file that another user made.
         descriptor = os.open(path, os.O_RDONLY)

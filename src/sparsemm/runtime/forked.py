@@ -1,4 +1,4 @@
-"""Call a function in a process of its own that is forked from this one, so that nothing is imported twice."""
+"""Call a function in a forked child process, which starts with all modules imported and has its own memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from sparsemm.errors import InputError
 Result = TypeVar("Result")
 
 
-def call_apart(function: Callable[[], Result], what: str) -> Result:
-    """The result of ``function()``, run in a forked child whose memory is its own.
+def call_in_fork(function: Callable[[], Result], what: str) -> Result:
+    """The result of ``function()`` in a forked child process.
 
-    The caller must not have run torch operations on several threads nor have started CUDA: neither survives a fork.
+    The caller must not have run torch operations on several threads nor initialised CUDA: neither survives a fork.
+
+    Args:
+        what: names the work in errors.
 
     Raises:
-        InputError: the child's own, or one that says ``what`` was killed (memory, most likely).
-        RuntimeError: the child failed in another way; its traceback is on standard error.
+        InputError: raised by the function, or the child was killed by a signal (most likely out of memory).
+        RuntimeError: the child failed otherwise; its traceback is on standard error.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)

@@ -1,4 +1,8 @@
-"""Keep freed memory: glibc returns every large tensor to the kernel, which then clears its pages again."""
+"""Settings of glibc's malloc.
+
+By default glibc returns the memory of every large tensor to the kernel when it is freed, and the kernel zeroes the
+pages again for the next tensor.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,14 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def keep_freed_memory(pad: int = 256 << 20) -> bool:
-    """Serve large blocks from a heap that grows by `pad` bytes and never shrinks; False where libc has no such knob.
+def disable_malloc_trim(pad: int = 256 << 20) -> bool:
+    """Allocate large blocks on a heap that grows by `pad` bytes at a time and never shrinks.
 
-    On a virtual machine page faults were half the time of a training step. Not for processes whose memory is
-    measured: what they freed would count.
+    On a virtual machine, page faults took half the time of a training step. Do not use it where memory is measured:
+    freed memory would count as used.
+
+    Returns:
+        Whether libc has these settings.
     """
     if not sys.platform.startswith("linux"):
         return False

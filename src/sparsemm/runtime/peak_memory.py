@@ -1,4 +1,4 @@
-"""Peak memory while something runs, measured, never computed: the device's on CUDA, the process's elsewhere."""
+"""Measured peak memory: of the device on CUDA, of the process on a CPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ _PERIOD_S = 0.005
 
 
 class PeakMemory:
-    """Context manager; ``bytes`` holds the peak once it was left, ``reserved`` what torch's allocator had put aside.
+    """Context manager that measures the peak memory of its block.
 
-    CUDA: bytes that torch allocated on the device. CPU: resident bytes of the whole process, libraries and model
-    included, by the kernel's high-water mark, which is reset on entry; where it cannot be reset, resident bytes are
-    sampled every 5 ms; where there is no /proc, it is the process's peak since its start. ``reserved`` is 0 there.
+    Attributes:
+        bytes: the peak, set on exit. CUDA: bytes that torch allocated on the device. CPU: resident bytes of the whole
+            process, libraries and model included, from the kernel's high-water mark, which is reset on entry. Where it
+            cannot be reset, resident bytes are sampled every 5 ms. Without /proc it is the peak since the process
+            started.
+        reserved: CUDA: bytes that torch's allocator reserved on the device. CPU: 0.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -61,7 +64,7 @@ class PeakMemory:
 
 
 def _reset_high_water() -> bool:
-    """Set the kernel's peak of resident memory back to what is resident now; False where that is not allowed."""
+    """Reset the kernel's high-water mark of resident memory; False where that is not allowed."""
     try:
         (_PROC / "clear_refs").write_text("5")
     except OSError:

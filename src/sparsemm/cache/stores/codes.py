@@ -1,8 +1,8 @@
-"""Integer codes for blocks of keys and values: 8 or 4 bits, a step and a lowest value each, as KIVI groups them.
+"""Quantisation of blocks of keys and values to 8 or 4 bits, with a step and a lowest value per group, as in KIVI.
 
-A block holds BLOCK tokens of one sequence, channel by channel. Keys share a step per channel, values one per
-token, as Liu et al. chose (KIVI, ICML 2024, section 3); on an embedded checkpoint keys with a step per token
-did a little better in 8 bits and a little worse in 4. Steps and lowest values are float16.
+A block holds BLOCK tokens of one sequence, channel by channel. Keys have a step per channel, values one per token (Liu
+et al., KIVI, ICML 2024, section 3); on an embedded checkpoint keys with a step per token were slightly better in 8 bits
+and slightly worse in 4. Steps and lowest values are float16.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ _LARGEST = 65504.0  # of float16
 
 @dataclass
 class Codes:
-    """codes uint8 [N, D, BLOCK * bits / 8], step and low float16 [N, D, 1] or [N, 1, BLOCK]."""
+    """N quantised blocks: a number is code * step + low.
+
+    Attributes:
+        codes: uint8 [N, D, BLOCK * bits / 8].
+        step: float16 [N, D, 1] (per channel) or [N, 1, BLOCK] (per token).
+        low: as `step`.
+    """
 
     codes: torch.Tensor
     step: torch.Tensor
@@ -26,7 +32,7 @@ class Codes:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return sum(t.numel() * t.element_size() for t in (self.codes, self.step, self.low))
+        return self.codes.nbytes + self.step.nbytes + self.low.nbytes
 
     def take(self, at: torch.Tensor) -> Codes:
         """The blocks at these indexes, int64, a copy."""
@@ -38,7 +44,7 @@ class Codes:
 
 
 def empty_codes(blocks: int, width: int, bits: int, dim: int, device: torch.device) -> Codes:
-    """Codes of `blocks` blocks of zeros; `dim`: what a step is shared over, 1 channels, 2 tokens of the block."""
+    """Codes of `blocks` blocks of zeros; `dim` is the dimension that a step is shared over: 1 channels, 2 tokens."""
     shape = (blocks, 1, BLOCK) if dim == 1 else (blocks, width, 1)
     step, low = torch.zeros(2, *shape, dtype=torch.float16, device=device)
     codes = torch.zeros(blocks, width, BLOCK * bits // 8, dtype=torch.uint8, device=device)
@@ -46,11 +52,17 @@ def empty_codes(blocks: int, width: int, bits: int, dim: int, device: torch.devi
 
 
 def quantise(blocks: torch.Tensor, held: torch.Tensor, bits: int, dim: int) -> Codes:
-    """Codes of blocks [N, D, BLOCK]; `held` bool [N, BLOCK] says which tokens there are: the others do not count.
+    """Codes of the numbers `blocks` [N, D, BLOCK].
 
-    What comes back is within step / 2 + largest / 512 + 1e-5 of each held number, `largest` being the greatest
-    magnitude that shares its step (the other parts are the rounding of step and low to float16, which resolves
-    6e-8 and 2^-11 of a number), as long as no number exceeds float16.
+    The error of a dequantised number is at most step / 2 + largest / 512 + 1e-5, where `largest` is the greatest
+    magnitude that shares its step, as long as no number exceeds float16. The last two terms are the rounding of step
+    and low to float16 (resolution 6e-8 and 2^-11 of a number).
+
+    Args:
+        blocks: keys or values, zeros or anything else where no token is.
+        held: bool [N, BLOCK], the slots with a token; the others are ignored.
+        bits: of a code, 8 or 4.
+        dim: the dimension that a step is shared over: 1 channels, 2 tokens.
     """
     numbers, there = blocks.float(), held.unsqueeze(1)
     low = numbers.masked_fill(~there, float("inf")).amin(dim, keepdim=True)
@@ -77,5 +89,5 @@ def numbers_of(codes: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def dequantise(blocks: Codes, bits: int) -> torch.Tensor:
-    """float32 [N, D, BLOCK]."""
+    """The numbers, float32 [N, D, BLOCK]."""
     return numbers_of(blocks.codes, bits) * blocks.step.float() + blocks.low.float()

@@ -1,10 +1,10 @@
-"""FlatStore: the keys and values of one layer, one run of columns per (row, KV head).
+"""FlatStore: the keys and values of one layer for plain torch operations.
 
-The sequences, one per (row, KV head), are ordered by length and cut into buckets (buckets.py). In a bucket
-they end at the same column, so that a new token goes to one column for all of them: a strided write in place,
-and the mask in front of the shorter ones never changes. After it come `reserve` spare columns. Keys and values
-lie channel by channel: on CPU that makes one query's products faster than token by token (values of 12 heads of 24,
-length 465, one thread: 9 against 13 us).
+The sequences, one per (row, KV head), are sorted by length and cut into buckets (kernels/buckets.py). In a bucket they
+are aligned at their last column, so that a new token goes to the same column in all of them (one strided write in
+place) and the mask over the padding in front never changes. `reserve` free columns follow. The layout is channel by
+channel: on CPU one query's products are then faster than token by token (values of 12 heads of 24, length 465, one
+thread: 9 against 13 us).
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from collections.abc import Sequence
 
 import torch
 
-from sparsemm.cache.stores.base import Places, slots_of
-from sparsemm.errors import InputError
+from sparsemm.cache.stores.base import Places, check_room, check_rows, slots_of
 from sparsemm.kernels.buckets import Bucket, plan
-from sparsemm.kernels.torch_decode import attend, mask_view, token_view
+from sparsemm.kernels.torch_decode import FlatTokens, attend, mask_view, token_view
 
 
 class FlatStore:
-    """Room for `lengths` [R, Hkv] tokens and `reserve` more each; `like` gives head_dim, dtype, device."""
+    """Keys and values by torch operations (a `Store`).
+
+    Args:
+        lengths: int64 [R, Hkv] tokens to fill in.
+        reserve: tokens that can be appended to each sequence.
+        like: a tensor of the head size (last dimension), dtype and device.
+    """
 
     def __init__(self, lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> None:
         self.rows, self.heads = lengths.shape
@@ -30,7 +35,7 @@ class FlatStore:
         ordered, order = torch.sort(self.initial, stable=True)
         token_bytes = 2 * self.width * like.element_size()
         self.buckets = plan(ordered.tolist(), reserve, token_bytes, like.device.type)
-        self.order: torch.Tensor | None = None  # sequence at each place of the storage; None: as they come
+        self.order: torch.Tensor | None = None  # sequence at each place of the storage; None: row-major
         self.inverse: torch.Tensor | None = None
         places = torch.arange(len(order), device=like.device)
         if len(self.buckets) > 1:
@@ -41,11 +46,11 @@ class FlatStore:
             self._ends(like.device)[places] - self.initial
         )  # [S] slot of each sequence's first token
         slots = sum(bucket.capacity * bucket.count for bucket in self.buckets)
-        # Zeros, not empty: what is masked still meets a weight of 0, and 0 * NaN is NaN.
+        # Zeros, not empty: masked slots get a weight of 0, and 0 * NaN would be NaN.
         self.tokens = like.new_zeros(2 * slots * self.width)
         self.bias = like.new_zeros(slots)  # -inf in front of a sequence and on pads
         self.grown = 0  # columns appended, pads counted
-        self.padded: torch.Tensor | None = None  # int64 [R] pads among the appended; None when there are none
+        self.padded: torch.Tensor | None = None  # int64 [R] pads among the appended tokens; None: no pads
 
     def _ends(self, device: torch.device) -> torch.Tensor:
         """Slot after the last kept token of each place of the storage, int64 [S]."""
@@ -54,17 +59,17 @@ class FlatStore:
 
     @property
     def lengths(self) -> torch.Tensor:
-        """Tokens held now, int64 [R, Hkv]."""
+        """Tokens stored now, int64 [R, Hkv]."""
         held = self.initial.view(self.rows, self.heads) + self.grown
         return held if self.padded is None else held - self.padded[:, None]
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes allocated: tokens, room to append, padding inside buckets, and the mask."""
-        return sum(t.numel() * t.element_size() for t in (self.tokens, self.bias))
+        """Bytes allocated: tokens, reserved slots, padding inside buckets, and the mask."""
+        return self.tokens.nbytes + self.bias.nbytes
 
     def bytes_of(self, kept: torch.Tensor) -> int:
-        """Bytes that `kept` int [R, Hkv] tokens take, padding and spare room left out."""
+        """Bytes that `kept` int [R, Hkv] tokens take, without padding and reserved slots."""
         return int(kept.sum()) * 2 * self.width * self.tokens.element_size()
 
     def fill(self, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None = None) -> None:
@@ -72,37 +77,30 @@ class FlatStore:
         at = slots_of(self.starts, self.initial)
         self.bias.fill_(float("-inf"))
         self.bias[at] = 0.0 if bias is None else bias
-        turned = keys.new_zeros(len(self.bias), self.width)
+        by_slot = keys.new_zeros(len(self.bias), self.width)
         for first, source in ((0, keys), (self.width, values)):
-            turned[at] = source
+            by_slot[at] = source
             for bucket in self.buckets:
                 column = token_view(self.tokens, self.width, bucket, 0, bucket.length)
                 column[:, first : first + self.width].copy_(
-                    _by_token(turned, bucket)[:, : bucket.length].transpose(1, 2)
+                    _by_token(by_slot, bucket)[:, : bucket.length].transpose(1, 2)
                 )
         for bucket in self.buckets:
             mask_view(self.bias, bucket, bucket.length, self.reserve).zero_()
 
     def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
-        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D]."""
+        """`fill` with the tokens at the places `at` of full keys and values [B, Hkv, T, D]."""
         self.fill(key[at], value[at])
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
         """Write new tokens [R, Hkv, q, D] in place; pads (valid bool [R, q] False) are masked.
 
-        Raises InputError, before anything is written, when the rows do not fit the store or have no room.
+        Raises:
+            InputError: before anything is written, by `check_rows` and `check_room`.
         """
         rows, heads, count, width = key.shape
-        if (rows, heads) != (self.rows, self.heads):
-            raise InputError(
-                f"{rows} rows of {heads} KV heads meet a ragged cache of {self.rows} rows of {self.heads}; "
-                "decode the batch that the cache was filled with"
-            )
-        if self.grown + count > self.reserve:
-            raise InputError(
-                f"the ragged cache has room for {self.reserve} new tokens, {self.grown + count} are needed; "
-                "reserve more (max_new_tokens and the tokens of later turns)"
-            )
+        check_rows(self, key)
+        check_room(self, count)
         new = torch.cat((key, value), -1).view(rows * heads, count, 2 * width).transpose(1, 2)
         new = self._ordered(new)  # [S, 2D, q]
         for bucket in self.buckets:
@@ -121,14 +119,17 @@ class FlatStore:
     def attend(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attention of the tokens just appended: query [R, Hq, q, D] -> [R, q, Hq, D].
 
-        The query heads of a KV head are the rows of one matrix, so its keys are read once for all of them.
+        The query heads of a GQA group are rows of one matrix: the keys are read once for all of them.
         """
         out = self._attended(query, scaling, None)
         return out.view(query.shape).transpose(1, 2)
 
     def attend_part(self, query: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `attend`, to be merged with attention over other tokens: [S, M, D] and, float32 [S, M], the
-        logarithm of the softmax's denominator (-inf, and 0 as attention, where nothing is seen)."""
+        """As `attend`, to be merged with attention over other tokens.
+
+        Returns:
+            Attention [S, M, D] and the log-sum-exp of its scores, float32 [S, M]; 0 and -inf where no token is visible.
+        """
         sums: list[torch.Tensor] = []
         out = self._attended(query, scaling, sums)
         seen = torch.cat(sums)
@@ -141,13 +142,9 @@ class FlatStore:
         count, width = query.shape[2:]
         out = attend(
             self._ordered(query.reshape(self.rows * self.heads, -1, width)),
-            self.tokens,
-            self.bias,
-            self.buckets,
+            FlatTokens(self.tokens, self.bias, self.buckets, self.grown, self.padded is not None),
             scaling=scaling,
-            grown=self.grown,
             fresh=count,
-            masked=self.padded is not None,
             sums=sums,
         )
         return out if self.inverse is None else out.index_select(0, self.inverse)
@@ -161,7 +158,7 @@ class FlatStore:
         """A new store with the given rows (int64 indexes, None for all) of several stores, copied once."""
         lengths, sources, padded = [], [], []
         for store, rows in parts:
-            held = (store.initial + store.grown).view(store.rows, store.heads)  # pads counted: one run each
+            held = (store.initial + store.grown).view(store.rows, store.heads)  # pads counted: no gaps
             starts = store.starts.view(store.rows, store.heads)
             pads = held.new_zeros(store.rows) if store.padded is None else store.padded
             if rows is not None:
@@ -181,15 +178,15 @@ class FlatStore:
 
     def _by_slot(self) -> torch.Tensor:
         """Keys and values token by token, [slots, 2D], a copy."""
-        turned = self.tokens.new_zeros(len(self.bias), 2 * self.width)
+        by_slot = self.tokens.new_zeros(len(self.bias), 2 * self.width)
         for bucket in self.buckets:
             length = bucket.length + self.grown
             held = token_view(self.tokens, self.width, bucket, 0, length)
-            _by_token(turned, bucket)[:, :length].copy_(held.transpose(1, 2))
-        return turned
+            _by_token(by_slot, bucket)[:, :length].copy_(held.transpose(1, 2))
+        return by_slot
 
 
-def _by_token(turned: torch.Tensor, bucket: Bucket) -> torch.Tensor:
-    """A bucket's part of [slots, C] that lies token by token: [n, capacity, C]."""
-    part = turned[bucket.base : bucket.base + bucket.count * bucket.capacity]
+def _by_token(by_slot: torch.Tensor, bucket: Bucket) -> torch.Tensor:
+    """A bucket's part of a tensor [slots, C], as a view [n, capacity, C]."""
+    part = by_slot[bucket.base : bucket.base + bucket.count * bucket.capacity]
     return part.view(bucket.count, bucket.capacity, -1)

@@ -1,9 +1,9 @@
 """QuantisedStore: the prompt's kept tokens in 8 or 4 bits, new tokens in full precision.
 
-Kept tokens lie in whole blocks (quantised.py) from each sequence's first token on, so that rows move between stores
-as they are and nothing is ever quantised twice. New tokens go to a FlatStore that starts empty. Attention over each
-is merged by the softmax's denominators; a bucket's codes are turned into numbers while it is read, scaled only
-where that is smaller: the queries for keys, the weights for values.
+Kept tokens are stored in whole blocks (codes.py) from each sequence's first token on, so rows are copied between stores
+as codes and nothing is quantised twice. New tokens go to a FlatStore that starts empty. The two attentions are merged
+by their log-sum-exps. A bucket's codes are converted to numbers as it is read; the scales are applied to the queries
+(for keys) and to the weights (for values), which are smaller.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ _CHANNELS, _TOKENS = 1, 2  # the dimension of [N, D, BLOCK] that a step is share
 
 
 class QuantisedStore:
-    """Room for `lengths` [R, Hkv] tokens in `bits` (8 or 4) and `reserve` more each in the dtype of `like`."""
+    """Kept tokens as integer codes, new ones as they are (a `Store`).
+
+    Args:
+        lengths: int64 [R, Hkv] tokens to fill in.
+        reserve: tokens that can be appended to each sequence, in the dtype of `like`.
+        like: a tensor of the head size (last dimension), dtype and device.
+        bits: of a code, 8 or 4.
+    """
 
     def __init__(self, lengths: torch.Tensor, reserve: int, like: torch.Tensor, bits: int) -> None:
         self.rows, self.heads = lengths.shape
@@ -30,7 +37,7 @@ class QuantisedStore:
         self.initial = lengths.flatten()  # [S] quantised tokens
         self.blocks = (self.initial + BLOCK - 1) // BLOCK  # [S]
         ordered, order = torch.sort(self.blocks, stable=True)
-        block_bytes = 2 * self.width * BLOCK * 4  # as numbers, which is what is read
+        block_bytes = 2 * self.width * BLOCK * 4  # as float32, which the products read
         self.buckets = plan(ordered.tolist(), 0, block_bytes, like.device.type)  # counted in blocks
         self.order = order  # sequence at each place of the storage
         self.inverse = torch.empty_like(order)
@@ -53,17 +60,19 @@ class QuantisedStore:
 
     @property
     def lengths(self) -> torch.Tensor:
-        """Tokens held now, int64 [R, Hkv]."""
+        """Tokens stored now, int64 [R, Hkv]."""
         return self.initial.view(self.rows, self.heads) + self.recent.lengths
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes allocated: codes, scales, padding of blocks and buckets, and the room for new tokens."""
+        """Bytes allocated: codes, scales, padding of blocks and buckets, and the slots reserved for new tokens."""
         return self.keys.nbytes + self.values.nbytes + self.recent.reserved_bytes
 
     def bytes_of(self, kept: torch.Tensor) -> int:
-        """Bytes that `kept` int [R, Hkv] tokens take: codes, a scale per token for values and per channel of each
-        block begun for keys."""
+        """Bytes that `kept` int [R, Hkv] tokens take.
+
+        These are the codes, and the scales: one per token for values, one per channel and started block for keys.
+        """
         tokens, blocks = int(kept.sum()), int(((kept + BLOCK - 1) // BLOCK).sum())
         codes = tokens * 2 * self.width * self.bits // 8
         return codes + _SCALE_BYTES * (tokens + blocks * self.width)
@@ -81,7 +90,7 @@ class QuantisedStore:
             setattr(self, name, quantise(blocks, held.view(-1, BLOCK), self.bits, dim))
 
     def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
-        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D]."""
+        """`fill` with the tokens at the places `at` of full keys and values [B, Hkv, T, D]."""
         self.fill(key[at], value[at])
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
@@ -94,14 +103,14 @@ class QuantisedStore:
         ordered = query.reshape(self.rows * self.heads, -1, self.width).float()[self.order]
         parts = [self._attend_bucket(ordered, bucket, scaling) for bucket in self.buckets]
         kept, kept_sum = (torch.cat(pair)[self.inverse] for pair in zip(*parts))
-        share = torch.sigmoid(kept_sum - recent_sum).unsqueeze(-1)  # of the whole softmax's mass
+        share = torch.sigmoid(kept_sum - recent_sum).unsqueeze(-1)  # of the softmax over both
         out = kept * share + recent.float() * (1 - share)
         return out.to(query.dtype).view(query.shape).transpose(1, 2)
 
     def _attend_bucket(
         self, ordered: torch.Tensor, bucket: Bucket, scaling: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attention over a bucket's kept tokens, float32 [n, M, D], and the softmax's log-denominators [n, M]."""
+        """Attention over a bucket's kept tokens, float32 [n, M, D], and the log-sum-exp of its scores [n, M]."""
         query = ordered[bucket.first : bucket.first + bucket.count] * scaling
         count, queries, width = query.shape
         if bucket.capacity == 0:

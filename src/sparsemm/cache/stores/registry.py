@@ -1,4 +1,4 @@
-"""The kinds of storage by name, and how a store of a kind is made."""
+"""The kinds of stores by name, and functions to make and combine stores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _triton(lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> Store:
 
 
 def _automatic(like: torch.Tensor) -> str:
-    """The kind that "auto" stands for: the Triton kernel on the GPUs, numbers and head sizes that it takes."""
+    """The kind that "auto" stands for: triton where its kernel supports the GPU, dtype and head size, else torch."""
     return "triton" if like.shape[-1] <= 256 and like.element_size() <= 4 and runs_triton(like) else "torch"
 
 
@@ -41,12 +41,12 @@ def _quantised(bits: int) -> Maker:
     return make
 
 
-# A kind's modules are imported when it is first asked for: some need a package or a device of their own.
+# A kind's module is imported when a store of it is made: some need an optional package or a device.
 MAKERS: dict[str, Maker] = {"torch": _flat, "int8": _quantised(8), "int4": _quantised(4), "triton": _triton}
 
 
 def check_kind(kind: str) -> None:
-    """Raise InputError when there is no such kind of store."""
+    """Raise InputError for an unknown kind of store."""
     if kind != "auto" and kind not in MAKERS:
         raise InputError(
             f"storage={kind!r}: there is no such storage; use one of {', '.join(['auto', *MAKERS])}"
@@ -54,10 +54,16 @@ def check_kind(kind: str) -> None:
 
 
 def make_store(lengths: torch.Tensor, reserve: int, like: torch.Tensor, *, kind: str = "auto") -> Store:
-    """An empty store for `lengths` int64 [R, Hkv] tokens and `reserve` more each.
+    """An empty store.
 
-    `like` gives head size (its last dimension), dtype and device; `kind` is a key of MAKERS, or "auto" for an
-    exact one: Triton's on a GPU that can run it, else torch's. Raises InputError for an unknown kind.
+    Args:
+        lengths: int64 [R, Hkv] tokens to fill in.
+        reserve: tokens that can be appended to each sequence.
+        like: a tensor of the head size (last dimension), dtype and device.
+        kind: a key of MAKERS, or "auto" for an exact one: triton on a GPU that can run it, else torch.
+
+    Raises:
+        InputError: for an unknown kind.
     """
     check_kind(kind)
     return MAKERS[_automatic(like) if kind == "auto" else kind](lengths, reserve, like)

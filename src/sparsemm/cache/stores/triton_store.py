@@ -1,8 +1,8 @@
-"""TritonStore: the keys and values of one layer for the Triton kernel: token after token, all addresses fixed.
+"""TritonStore: the keys and values of one layer for the Triton kernel, token by token at fixed addresses.
 
-Importing this module needs triton. A sequence, one per (row, KV head), has its kept tokens and then its room to grow.
-How much of that is filled stands in a device tensor, so that the host need not know, and a step captured in a CUDA
-graph goes on where the last one ended.
+Importing this module needs triton. Each sequence, one per (row, KV head), has its kept tokens followed by its reserved
+slots. The number of filled slots is a device tensor that the kernel advances, so a step captured in a CUDA graph can be
+replayed without the host.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from collections.abc import Sequence
 
 import torch
 
-from sparsemm.cache.stores.base import Places, slots_of
+from sparsemm.cache.stores.base import Places, check_room, check_rows, slots_of
 from sparsemm.errors import InputError
-from sparsemm.kernels.triton_decode import decode, work_list
+from sparsemm.kernels.triton_decode import Sequences, decode, work_list
 
-_COPIED_BYTES = 1 << 26  # gathered at once on the way into the storage
+_COPIED_BYTES = 1 << 26  # of keys copied into the storage at once
 
 Fresh = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
 class TritonStore:
-    """Room for `lengths` [R, Hkv] tokens and `reserve` more each; `like` gives head_dim, dtype, device."""
+    """Keys and values by the Triton kernel (a `Store`).
+
+    Args:
+        lengths: int64 [R, Hkv] tokens to fill in.
+        reserve: tokens that can be appended to each sequence.
+        like: a tensor of the head size (last dimension), dtype and device.
+    """
 
     def __init__(self, lengths: torch.Tensor, reserve: int, like: torch.Tensor) -> None:
         self.rows, self.heads = lengths.shape
         self.reserve = reserve
         self.width = like.shape[-1]
         self.initial = lengths.flatten().to(device=like.device, dtype=torch.int32)  # [S], S = R * Hkv
-        self.counts = self.initial.clone()  # tokens held; the kernel advances it
-        self.used = torch.zeros_like(self.counts)  # the kernel's scratch
+        self.counts = self.initial.clone()  # tokens stored, int32 [S]; the kernel advances it
+        self.used = torch.zeros_like(self.counts)  # the kernel's scratch, int32 [S]
         capacities = (self.initial + reserve).tolist()
         self.starts = torch.tensor([0, *capacities], device=like.device).cumsum(0)[:-1]  # int64 [S]
         self.work = work_list(capacities, like.device)
@@ -40,32 +46,32 @@ class TritonStore:
 
     @property
     def grown(self) -> int:
-        """Columns appended, pads counted. Setting it takes the newest off again; only where none was a pad."""
+        """Tokens appended to each sequence, pads counted. Setting it drops the newest; only where none was a pad."""
         return self._grown
 
     @grown.setter
-    def grown(self, columns: int) -> None:
+    def grown(self, count: int) -> None:
         self._fresh = None
-        self._grown = columns
-        self.counts.copy_(self.initial + columns)
+        self._grown = count
+        self.counts.copy_(self.initial + count)
 
-    def count_grown(self, columns: int) -> None:
-        """Set the host's count of appended columns alone: a replayed step moves only the device's."""
-        self._grown = columns
+    def count_grown(self, count: int) -> None:
+        """Set only the host's count of appended tokens: a replayed graph advances only the device's."""
+        self._grown = count
 
     @property
     def lengths(self) -> torch.Tensor:
-        """Tokens held now, int64 [R, Hkv]."""
+        """Tokens stored now, int64 [R, Hkv]."""
         self._write()
         return self.counts.view(self.rows, self.heads).long()
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes allocated: tokens and room to append."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in (self.keys, self.values))
+        """Bytes allocated: tokens and reserved slots."""
+        return self.keys.nbytes + self.values.nbytes
 
     def bytes_of(self, kept: torch.Tensor) -> int:
-        """Bytes that `kept` int [R, Hkv] filled-in tokens take."""
+        """Bytes that `kept` int [R, Hkv] tokens take, without reserved slots."""
         return int(kept.sum()) * 2 * self.width * self.keys.element_size()
 
     def fill(self, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -75,9 +81,9 @@ class TritonStore:
         self.values[at] = values
 
     def take(self, key: torch.Tensor, value: torch.Tensor, at: Places) -> None:
-        """`fill` with what stands at `at` in full keys and values [B, Hkv, T, D], in blocks of _COPIED_BYTES.
+        """`fill` with the tokens at the places `at` of full keys and values [B, Hkv, T, D], in blocks of _COPIED_BYTES.
 
-        A whole prompt's keys and values of one layer, copied at once, would stand in every peak of a full cache.
+        A copy of a whole layer's keys and values would count in the peak memory of a full cache.
         """
         slots = slots_of(self.starts, self.initial.long())
         block = max(1, _COPIED_BYTES // (self.width * self.keys.element_size()))
@@ -88,34 +94,27 @@ class TritonStore:
             self.values[slots[part]] = value[source]
 
     def append(self, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None) -> None:
-        """Take new tokens [R, Hkv, q, D], of which pads (valid bool [R, q] False) are not kept.
+        """Append new tokens [R, Hkv, q, D], of which pads (valid bool [R, q] False) are not stored.
 
-        They are written in place when they are attended to. Raises InputError, before anything changes, when the
-        rows do not fit the store or have no room.
+        They are written in place by the next `attend`.
+
+        Raises:
+            InputError: before anything changes, by `check_rows` and `check_room`.
         """
-        rows, heads, count, _ = key.shape
-        if (rows, heads) != (self.rows, self.heads):
-            raise InputError(
-                f"{rows} rows of {heads} KV heads meet a ragged cache of {self.rows} rows of {self.heads}; "
-                "decode the batch that the cache was filled with"
-            )
+        check_rows(self, key)
         self._write()
-        self.advance(count)
+        self.advance(key.shape[2])
         self._fresh = (key, value, valid)
 
     def advance(self, count: int) -> None:
-        """Count columns whose tokens are or will be written. Raises InputError where there is no room for them."""
-        if self._grown + count > self.reserve:
-            raise InputError(
-                f"the ragged cache has room for {self.reserve} new tokens, {self._grown + count} are needed; "
-                "reserve more (max_new_tokens and the tokens of later turns)"
-            )
+        """Count `count` tokens as appended, which are or will be written; InputError by `check_room`."""
+        check_room(self, count)
         self._grown += count
 
     def attend(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attention of the tokens just appended: query [R, Hq, q, D] -> [R, q, Hq, D].
 
-        Several tokens (a later turn's question) go through the kernel one after another: each then sees those before.
+        Several tokens (a later turn's question) go through the kernel one after another, each seeing those before it.
         """
         fresh, self._fresh = self._fresh, None
         if fresh is None:
@@ -126,21 +125,18 @@ class TritonStore:
         outputs = []
         for step in range(query.shape[2]):
             outputs.append(self._decode(query[:, :, step], scaling, (key[:, :, step], value[:, :, step])))
-            if (
-                valid is not None
-            ):  # the kernel kept the pads of this step: the next token is written over them
+            if valid is not None:  # the kernel stored this step's pads: the next token overwrites them
                 self.counts -= (~valid[:, step]).to(torch.int32).repeat_interleave(self.heads)
         return outputs[0][:, None] if len(outputs) == 1 else torch.stack(outputs, 1)
 
     def _decode(
         self, query: torch.Tensor, scaling: float, new: tuple[torch.Tensor, torch.Tensor] | None
     ) -> torch.Tensor:
-        return decode(
-            query, self.keys, self.values, self.starts, self.counts, self.used, self.work, scaling, new
-        )
+        stored = Sequences(self.keys, self.values, self.starts, self.counts, self.used, self.work)
+        return decode(query, stored, scaling, new)
 
     def _write(self) -> None:
-        """Write tokens that were appended and never attended to."""
+        """Write the tokens that were appended but not yet attended to."""
         if self._fresh is None:
             return
         (key, value, valid), self._fresh = self._fresh, None

@@ -1,9 +1,9 @@
 """The engine's cache: one prompt's K and V stored once, any number of decoded rows that each see a part of it.
 
-A row is one policy's cache of one sample. Packing every row's kept tokens apart would store (and read, at every
-step) most tokens of a prompt dozens of times; here a row is a mask over its sample's shared K and V, plus its own
-new tokens. Dropped positions are at -inf before the softmax, which is what attention over the packed cache equals.
-Only evaluation works like this: it wants answers. `compress` and the efficiency runs hold really packed caches.
+A row is one policy's cache of one sample. Packing every row's kept tokens into a cache of its own would store, and
+read at every step, most tokens of a prompt dozens of times. Here a row is a mask over its sample's shared K and V, plus
+its own new tokens. Evicted positions are at -inf before the softmax, which equals attention over the packed cache.
+Only evaluation works like this: it needs answers alone. `compress` and the efficiency runs hold packed caches.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 import torch
 from transformers.cache_utils import Cache
 
-from sparsemm.cache.layer import OwnedLayer, Step
+from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
 
 _BLOCK = 16  # new tokens a row that storage starts with; it doubles when full
-_WORTH_COPYING = 0.8  # share of a prompt below which a group of rows gets a copy of what it sees
+_COPY_BELOW = 0.8  # a group of rows that sees no more than this share of a prompt gets a copy of that part
 
 
 @dataclass
 class Prompt:
-    """K and V of one sample in one layer, as far as some of its rows see them: rows [start, stop) of the batch."""
+    """The part of one sample's K and V in one layer that the rows [start, stop) of the batch see."""
 
-    key: torch.Tensor  # [Hkv, D, N] so that scores are one plain batched product
+    key: torch.Tensor  # [Hkv, D, N] so that scores are one batched product
     value: torch.Tensor  # [Hkv, N, D]
-    bias: torch.Tensor  # [Hkv, C, 1, N], -inf where one of the C rows dropped a token, else 0
+    bias: torch.Tensor  # [Hkv, C, 1, N], -inf where one of the C rows evicted a token, else 0
     start: int
     stop: int
 
@@ -33,9 +33,17 @@ class Prompt:
     def of(
         cls, key: torch.Tensor, value: torch.Tensor, dropped: torch.Tensor, start: int, columns: int
     ) -> Prompt:
-        """Only what some row sees is stored, if that is clearly less: at most ``columns`` of the N tokens a head."""
+        """A group's part of a sample.
+
+        Args:
+            key: the sample's whole [Hkv, D, N].
+            value: [Hkv, N, D].
+            dropped: the tokens that a row evicted, bool [Hkv, C, N].
+            start: the group's first row in the batch.
+            columns: the most tokens that a row sees in a head; if few, only the tokens that some row sees are stored.
+        """
         heads, width, length = key.shape
-        if columns <= _WORTH_COPYING * length:
+        if columns <= _COPY_BELOW * length:
             seen = ~dropped.all(1)  # [Hkv, N]
             columns = int(seen.sum(-1).max())
             place = torch.argsort(seen.byte(), dim=-1, descending=True, stable=True)[:, :columns]
@@ -64,16 +72,16 @@ class _Fresh:
         self.used += 1
 
 
-class EngineLayer(OwnedLayer):  # type: ignore[no-untyped-call]
-    """One layer's prompts and rows; the attention function hands it every row's newest token at once."""
+class EngineLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
+    """One layer's prompts and rows; the attention function passes it every row's newest token at once."""
 
     def __init__(self, prompts: list[Prompt]) -> None:
         super().__init__()
         self.prompts = prompts
         self.fresh: _Fresh | None = None
 
-    def attend(self, step: Step) -> torch.Tensor:
-        """Append one token a row, [R, Hkv, 1, D], and attend, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
+    def attend(self, step: AttentionInputs) -> torch.Tensor:
+        """Append one token a row, K and V [R, Hkv, 1, D], and attend, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
         assert step.query.shape[2] == 1, "the engine decodes one token a row and step"
         key, value = step.key, step.value
         if self.fresh is None:
@@ -105,7 +113,7 @@ class EngineLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         return out.view(rows, 1, heads, dim)
 
     def keep_rows(self, rows: torch.Tensor) -> None:
-        """Go on with the rows whose (ascending) numbers are given; a sample without rows frees its K and V."""
+        """Keep the rows of the given (ascending) numbers; K and V of a sample without rows are freed."""
         if self.fresh is not None:
             self.fresh = _Fresh(self.fresh.key[rows], self.fresh.value[rows], self.fresh.used)
         left: list[Prompt] = []
@@ -121,13 +129,13 @@ class EngineLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
 
 class EngineCache(Cache):
-    """EngineLayers with one common set of rows."""
+    """EngineLayers over one set of rows."""
 
     def __init__(self, layers: list[EngineLayer]) -> None:
         super().__init__(layers=list(layers))
         self.engine_layers = layers
 
     def keep_rows(self, rows: torch.Tensor) -> None:
-        """Go on with the rows whose (ascending) numbers are given, in every layer."""
+        """Keep the rows of the given (ascending) numbers, in every layer."""
         for layer in self.engine_layers:
             layer.keep_rows(rows)

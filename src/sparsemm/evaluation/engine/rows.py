@@ -1,23 +1,72 @@
-"""Rows of like size go together, so that rows which see little are not computed over all that others see."""
+"""Which rows a batch decodes, and length bucketing of the rows of one sample."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from sparsemm.policies import Policy
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows of one sample that are attended for together: the cells they stand for, and the tokens seen a layer."""
+    """Rows of one sample whose attention is computed together.
+
+    Attributes:
+        sample: index of the sample in the batch.
+        cells: for every row the first of the cells that it stands for.
+        columns: int64 [L], the most prompt tokens that any of the rows sees in any head of a layer.
+    """
 
     sample: int
     cells: list[int]
-    columns: np.ndarray  # int64 [L] at most this many tokens are seen by any row in any head (nested sets)
+    columns: np.ndarray
 
 
-def cut_rows(sizes: np.ndarray, overhead: float) -> list[tuple[list[int], np.ndarray]]:
-    """Split rows into groups at the least cost: ``overhead`` a group and layer plus rows times the group's columns.
+@dataclass(frozen=True)
+class RowPlan:
+    """The rows to decode, as groups of one sample each, and the row of every (cell, sample)."""
+
+    groups: list[RowGroup]
+    of: np.ndarray  # int64 [C, B] row number
+
+
+def plan_rows(
+    keep: torch.Tensor, lengths: Sequence[int], policies: Sequence[Policy], overhead: float
+) -> RowPlan:
+    """Share a row between cells with equal kept sets, and put the rows of a sample into groups of similar size.
+
+    Args:
+        keep: int64 [C, B, L, Hkv], tokens kept beyond the window.
+        lengths: prompt tokens of every sample.
+        policies: one a cell.
+        overhead: see `bucket_rows`.
+    """
+    counts = keep.cpu().numpy()
+    of = np.zeros(counts.shape[:2], dtype=np.int64)
+    groups: list[RowGroup] = []
+    total = 0
+    for sample, length in enumerate(lengths):
+        shared = list(_equal_cells(counts[:, sample], length, policies).values())
+        firsts = [cells[0] for cells in shared]
+        windows = np.array([policies[cell].window for cell in firsts])
+        sizes = np.minimum(counts[firsts, sample].max(-1) + windows[:, None], length)  # [rows, L]
+        for numbers, columns in bucket_rows(sizes, overhead):
+            groups.append(RowGroup(sample, [firsts[number] for number in numbers], columns))
+            for row, number in enumerate(numbers, start=total):
+                of[shared[number], sample] = row
+            total += len(numbers)
+    return RowPlan(groups, of)
+
+
+def bucket_rows(sizes: np.ndarray, overhead: float) -> list[tuple[list[int], np.ndarray]]:
+    """Length bucketing: split rows into groups at the least cost.
+
+    The cost is ``overhead`` a group and layer, plus rows times the group's columns. One group would compute rows that
+    see few tokens over all tokens that the others see.
 
     Args:
         sizes: int64 [rows, L], the most tokens that a head of the row sees in each layer.
@@ -34,9 +83,8 @@ def cut_rows(sizes: np.ndarray, overhead: float) -> list[tuple[list[int], np.nda
     best[0] = 0.0
     first = np.zeros(count + 1, dtype=np.int64)
     for start in range(count):
-        widest = np.maximum.accumulate(ordered[start:]).sum(
-            1
-        )  # of groups [start, start + 1), [start, start + 2), ...
+        # Columns, over all layers, of the groups [start, start + 1), [start, start + 2), ...
+        widest = np.maximum.accumulate(ordered[start:]).sum(1)
         cost = best[start] + overhead * layers + widest * np.arange(1, count - start + 1)
         better = cost < best[start + 1 :]
         best[start + 1 :][better] = cost[better]
@@ -48,3 +96,13 @@ def cut_rows(sizes: np.ndarray, overhead: float) -> list[tuple[list[int], np.nda
         groups.append((order[start:end].tolist(), ordered[start:end].max(0)))
         end = start
     return groups[::-1]
+
+
+def _equal_cells(counts: np.ndarray, length: int, policies: Sequence[Policy]) -> dict[object, list[int]]:
+    """Cells of one sample by what they keep, in order of the first of each. counts: int64 [C, L, Hkv]."""
+    found: dict[object, list[int]] = {}
+    for cell, policy in enumerate(policies):
+        whole = bool((counts[cell] >= length - policy.window).all())
+        key = "whole" if whole else (policy.window, policy.kernel, counts[cell].tobytes())
+        found.setdefault(key, []).append(cell)
+    return found

@@ -1,6 +1,6 @@
-"""Fewer and larger kernels for a decode step, while a CUDA graph is captured: the graph keeps them, the model does not.
+"""Fewer and larger kernels for a decode step, in force while a CUDA graph is captured: only the graph keeps them.
 
-`ways` names the ways that a model's step can be fused; which of them is faster is for the device to say.
+`fusions` lists how a model's step can be fused; which fusion is fastest is measured on the device (graphs.py).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager
 
 from transformers import PreTrainedModel
 
-from sparsemm.generation.fusing.layers import fits, fused_layers
+from sparsemm.generation.fusing.layers import can_fuse_layers, fused_layers
 from sparsemm.generation.fusing.modules import fused
 
-__all__ = ["Way", "fused", "fused_layers", "ways"]
+__all__ = ["Fusion", "fused", "fused_layers", "fusions"]
 
-Way = Callable[[PreTrainedModel], AbstractContextManager[None]]
+Fusion = Callable[[PreTrainedModel], AbstractContextManager[None]]
 
 
-def ways(model: PreTrainedModel, rows: int) -> list[Way]:
-    """The ways to fuse a step of so many rows, the plainest last."""
-    return [fused_layers, fused] if rows == 1 and fits(model) else [fused]
+def fusions(model: PreTrainedModel, rows: int) -> list[Fusion]:
+    """The fusions that a decode step of `rows` rows can run under, `fused` last."""
+    return [fused_layers, fused] if rows == 1 and can_fuse_layers(model) else [fused]

@@ -1,19 +1,22 @@
-"""fused_layers(model): while it is open, a decoder layer's one-row step is four matrix products and our attention.
+"""fused_layers(model): inside, a decoder layer's one-row decode step is four fused matrix products and our attention.
 
-It replaces the forward of whole layers, so it knows their structure: that of Llama and of those built like it.
+It replaces the forward of whole decoder layers, so it supports only those built like Llama's.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from sparsemm.cache.attention import ragged_attention
+from sparsemm.generation.chunking import Chunks
 from sparsemm.generation.fusing.modules import fused
+from sparsemm.models.patching import is_changed, wrapped
 from sparsemm.models.text import text_layers
 
 _LAYERS = ("Llama", "Mistral", "Qwen2", "Qwen2VL", "Qwen2_5_VL")  # their forwards are the same
@@ -21,35 +24,36 @@ _LAYERS = ("Llama", "Mistral", "Qwen2", "Qwen2VL", "Qwen2_5_VL")  # their forwar
 _CAPTURING = "transformers.utils.output_capturing"
 
 
-def fits(model: PreTrainedModel) -> bool:
-    """Whether every text layer is one that is known, unchanged, on one device in one dtype."""
-    return all(_fits(layer) for layer in text_layers(model))
+def can_fuse_layers(model: PreTrainedModel) -> bool:
+    """Whether every text layer is of a known class, unmodified, on one device and in one dtype."""
+    return all(_can_fuse(layer) for layer in text_layers(model))
 
 
 @contextmanager
 def fused_layers(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, the layers of a model that `fits` take one token of one row in six launches each; undone on exit.
+    """Inside, a decode step of one row takes six launches a layer; undone on exit.
 
-    What is outside of the layers is fused as by `fused`. Needs triton. For one thread, like that.
+    Everything outside of the layers is fused as by `fused`. Needs triton. For one thread, as `fused` is.
+
+    Args:
+        model: one for which `can_fuse_layers` is true.
     """
-    layers = text_layers(model)
-    with fused(model):
-        try:
-            for layer in layers:
-                vars(layer)["forward"] = _step(layer)
-            yield
-        finally:
-            for layer in layers:
-                vars(layer).pop("forward", None)
+    with ExitStack() as undo:
+        undo.enter_context(fused(model))
+        for layer in text_layers(model):
+            undo.enter_context(
+                wrapped(layer, "forward", functools.partial(_fused_forward, layer), shared="fused layers")
+            )
+        yield
 
 
-def _fits(layer: Any) -> bool:
+def _can_fuse(layer: Any) -> bool:
     if type(layer).__name__ not in [f"{name}DecoderLayer" for name in _LAYERS]:
         return False
     attention, mlp = layer.self_attn, layer.mlp
     inner = (attention.q_proj, attention.k_proj, attention.v_proj)
     plain = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-    if any(_changed(part) for part in layer.modules()):
+    if any(_modified(part) for part in layer.modules()):
         return False
     if any(type(part) is not torch.nn.Linear for part in (*inner, *plain)):
         return False
@@ -62,17 +66,18 @@ def _fits(layer: Any) -> bool:
     return same and all(weight.is_contiguous() for weight in weights)
 
 
-def _changed(part: torch.nn.Module) -> bool:
+def _modified(part: torch.nn.Module) -> bool:
+    """Whether a hook or another forward changes what the module does to one token."""
     hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
     # transformers leaves the hooks of `output_attentions` behind: they do nothing until outputs are asked for again.
     others = [hook for hook in hooks if getattr(hook, "__module__", "") != _CAPTURING]
-    return "forward" in vars(part) or bool(others)
+    # Chunking, which is in force inside `compress`, passes single tokens on unchanged.
+    return is_changed(part, "forward", but=Chunks) or bool(others)
 
 
-def _step(layer: Any) -> Callable[..., torch.Tensor]:
+def _fused_forward(layer: Any, plain: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     from sparsemm.kernels.triton_gemv import add, gate, project
 
-    plain = layer.forward
     attention, mlp = layer.self_attn, layer.mlp
     before, after = layer.input_layernorm, layer.post_attention_layernorm
     linears: Any = tuple(
@@ -93,7 +98,7 @@ def _step(layer: Any) -> Callable[..., torch.Tensor]:
             out: torch.Tensor = plain(hidden, attention_mask, **rest)
             return out
         flat = hidden.reshape(-1)
-        query, key, value = project(flat, before.weight, before.variance_epsilon, linears, cos, sin)
+        query, key, value = project(flat, before.weight, before.variance_epsilon, linears, (cos, sin))
         key, value = past_key_values.update(key, value, attention.layer_idx)
         mixed, _ = ragged_attention(attention, query, key, value, attention_mask, scaling=attention.scaling)
         flat = add(mixed.reshape(-1), attention.o_proj.weight, flat)

@@ -1,4 +1,8 @@
-"""The paper's figures, each from result files alone. Needs neither torch nor transformers."""
+"""The paper's figures and two of our own, by name. Each is a function of result files and the path of the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 from sparsemm.reporting.figures.accuracy import figure4
 from sparsemm.reporting.figures.audit import figure_audit
@@ -6,5 +10,25 @@ from sparsemm.reporting.figures.efficiency import figure6
 from sparsemm.reporting.figures.heatmap import figure2
 from sparsemm.reporting.figures.maps import figure10
 from sparsemm.reporting.figures.masking import figure7
+from sparsemm.reporting.figures.patches import figure_patches
 
-__all__ = ["figure2", "figure4", "figure6", "figure7", "figure10", "figure_audit"]
+# Name of the figure's files -> the function that draws it, in the order of the report.
+FIGURES: dict[str, Callable[..., None]] = {
+    "figure_patches": figure_patches,
+    "figure2": figure2,
+    "figure4": figure4,
+    "figure6": figure6,
+    "figure7": figure7,
+    "figure10": figure10,
+    "figure_audit": figure_audit,
+}
+__all__ = [
+    "FIGURES",
+    "figure2",
+    "figure4",
+    "figure6",
+    "figure7",
+    "figure10",
+    "figure_audit",
+    "figure_patches",
+]

@@ -1,4 +1,4 @@
-"""Figure 4: score against budget, a panel per benchmark."""
+"""Figure 4: score against budget, one panel per benchmark."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ from sparsemm.reporting.summary import (
 def figure4(
     predictions: Paths, stem: str | Path, *, policies: Sequence[str] | None = None, level: float = 0.95
 ) -> None:
-    """Write `<stem>.pdf` and `.png`: mean score of every method against its budget, log2 axis.
+    """Write `<stem>.pdf` and `.png`: mean score of every method against its budget, on a log2 axis.
 
-    predictions: files of kind predictions, of any number of models, benchmarks and shards.
-    policies: labels to draw; by default the methods themselves without the variants of ablations.
-    Bands: bootstrap interval over samples at `level`. Dashed: the full cache, with its interval.
-    Raises InputError for a bad file and where no cell has a budget.
+    Bands are bootstrap intervals over samples. The dashed line is the full cache, with its interval.
+
+    Args:
+        predictions: files of kind predictions, of any number of models, benchmarks and shards.
+        stem: path of the figure without its suffix.
+        policies: labels to draw; None for all compared methods, without ablations.
+        level: of the intervals.
+
+    Raises:
+        InputError: for a file that cannot be read, and where no cell has a budget.
     """
     cells = summarise(read_predictions(predictions), level=level)
     cells = cells[cells["policy"].isin(list(policies or main_methods()))]

@@ -1,4 +1,4 @@
-"""Nominal against effective budget: what was asked for and what the cache held."""
+"""The audit's figure: effective budget (tokens kept) against nominal budget (tokens asked for)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,18 @@ from sparsemm.reporting.summary import (
 
 
 def figure_audit(predictions: Paths, stem: str | Path) -> None:
-    """Write `<stem>.pdf` and `.png`: tokens really kept per KV head (mean) over tokens asked for, log2 axes.
+    """Write `<stem>.pdf` and `.png`: mean tokens kept per KV head against tokens asked for, on log2 axes.
 
-    predictions: files of kind predictions. Grey diagonal: kept as asked. Dashed: the mean prompt, which no
-    cache can exceed. Raises InputError for a bad file and where no cell has a budget.
+    On the grey diagonal a cache keeps what was asked for. The dashed line is the mean prompt: no cache keeps more.
+
+    Args:
+        predictions: files of kind predictions.
+        stem: path of the figure without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read, and where no cell has a budget.
     """
-    # Means of token counts are wanted here, not intervals of scores: a few draws are enough.
+    # Only means of token counts are used, no intervals of scores: few draws are enough.
     cells = main_cells(summarise(read_predictions(predictions), draws=2))
     if not (cells["budget"] > 0).any():
         raise InputError("figure audit: no cell of these predictions has a budget; evaluate some methods")

@@ -17,11 +17,18 @@ _GIB, _MIB = 1024.0**3, 1024.0**2
 
 
 def figure6(efficiency: Paths, stem: str | Path) -> None:
-    """Write `<stem>.pdf` and `.png`: a row per model, against input tokens on a log2 axis.
+    """Write `<stem>.pdf` and `.png`: one row of panels per model, against input tokens on a log2 axis.
 
-    efficiency: files of kind efficiency. Lines: median over the repeats; bands: smallest to largest repeat.
-    Panels: decode latency (ms per token), peak memory (GiB: of the process on a CPU, allocated on a GPU),
-    K and V held after the prefill (MiB, log axis). Raises InputError for a bad file.
+    The panels: decode latency (ms per token); peak memory (GiB, of the process on a CPU, allocated on a GPU); K and V
+    held after the prefill (MiB, log axis). Lines are medians over the repeats, bands reach from the smallest to the
+    largest repeat.
+
+    Args:
+        efficiency: files of kind efficiency.
+        stem: path of the figure without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read.
     """
     frame = read_efficiency(efficiency)
     quantities = ("decode latency", "peak memory", "KV cache")
@@ -33,7 +40,7 @@ def figure6(efficiency: Paths, stem: str | Path) -> None:
             if quantity == "decode latency":
                 _panel(panel, rows, rows["decode_ms_per_token"], "ms per token")
             elif quantity == "peak memory":
-                gpu = (rows["device"] != "cpu").all()  # else it is the name of a GPU
+                gpu = (rows["device"] != "cpu").all()  # a GPU is given by its name
                 _panel(
                     panel, rows, rows["peak_bytes"] / _GIB, "GiB allocated" if gpu else "GiB, whole process"
                 )

@@ -1,4 +1,4 @@
-"""Figure 2: the visual score of every head, and how few heads hold most of it."""
+"""Figure 2: the visual score of every head, and the share of the score that the best heads hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sparsemm.errors import InputError
 from sparsemm.methods import look
 from sparsemm.reporting.figures.style import paper_style, save
-from sparsemm.reporting.summary import Paths, as_paths
+from sparsemm.reporting.summary import Paths, as_paths, top_tenth
 from sparsemm.results.parquet import read_table
 from sparsemm.stats import bootstrap_means, interval
 
@@ -24,11 +24,18 @@ _COLOR = look("sparsemm").color
 
 
 def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
-    """Write `<stem>.pdf` and `.png`, a row per model: heat map, sorted scores, cumulative share.
+    """Write `<stem>.pdf` and `.png`, one row per model: heat map, sorted scores, cumulative share.
 
-    scores: files of kind scores, named <model>.parquet. samples: files of kind score_samples of the same
-    names; with them the cumulative share has a bootstrap interval over images. The sorted scores have the
-    interval of the scores file. Raises InputError for a bad file and for samples without their scores.
+    The sorted scores have the intervals of the scores file.
+
+    Args:
+        scores: files of kind scores, named <model>.parquet.
+        stem: path of the figure without its suffix.
+        samples: files of kind score_samples with the same names. They give the cumulative share a bootstrap interval
+            over images.
+
+    Raises:
+        InputError: for a file that cannot be read, and for samples whose heads differ from those of the scores.
     """
     paths = as_paths(scores)
     if not paths:
@@ -47,7 +54,7 @@ def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
 
 def _heat_map(panel: Axes, frame: pd.DataFrame, model: str) -> None:
     table = frame.pivot(index="layer", columns="head", values="score").to_numpy()
-    # The square root: a few heads hold so much that on a linear scale all others are black.
+    # A square-root scale: on a linear one a few heads have all the contrast and the others are black.
     seaborn.heatmap(
         table * 100,
         ax=panel,
@@ -93,7 +100,7 @@ def _cumulative(panel: Axes, frame: pd.DataFrame, samples: Path | None) -> None:
         panel.fill_between(heads, low, high, color=_COLOR, alpha=0.25, linewidth=0)
     panel.plot(heads, share, color=_COLOR)
     panel.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=0.8)
-    at = max(1, round(len(order) * 0.1))
+    at = top_tenth(len(order))
     label = f"{at} of {len(order)} heads: {share[at]:.0f} %"
     panel.plot([heads[at]], [share[at]], marker="o", color=_COLOR, linestyle="", label=label)
     panel.legend(loc="lower right", fontsize=7, handletextpad=0.2, borderaxespad=0.2)
@@ -103,7 +110,7 @@ def _cumulative(panel: Axes, frame: pd.DataFrame, samples: Path | None) -> None:
 def _share_interval(
     frame: pd.DataFrame, samples: Path, order: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Interval of the share of the score that the first n heads of `order` hold, images resampled."""
+    """Bootstrap interval over images of the share of the score that the first n heads of `order` hold."""
     weights = read_table(samples, "score_samples").pivot(
         index="image_id", columns=["layer", "head"], values="weight"
     )

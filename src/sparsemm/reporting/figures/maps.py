@@ -1,8 +1,7 @@
-"""Figure 10: where visual and other heads look in an image."""
+"""Figure 10: attention of visual heads and of other heads over an image."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from sparsemm.errors import InputError
+from sparsemm.reporting.figures.pictures import read_picture, show_picture
 from sparsemm.reporting.figures.style import paper_style, save
 from sparsemm.reporting.summary import Paths, as_paths
 from sparsemm.results.parquet import read_table
 
 
 def figure10(maps: Paths, stem: str | Path) -> None:
-    """Write `<stem>.pdf` and `.png`: an image, then attention over it of the best visual heads (upper row)
-    and of heads with the least visual score (lower row), for every image of every file.
+    """Write `<stem>.pdf` and `.png`: each image and the attention over it.
 
-    maps: files of kind attention_maps, named <model>.parquet. Colours: attention averaged over the generated
-    tokens, each panel from its own smallest to its own largest value. Raises InputError for a bad file or
-    image.
+    Upper row: the heads with the highest visual scores. Lower row: the heads with the lowest. Colours show attention
+    averaged over the generated tokens, scaled panel by panel from its smallest to its largest value.
+
+    Args:
+        maps: files of kind attention_maps, named <model>.parquet.
+        stem: path of the figure without its suffix.
+
+    Raises:
+        InputError: for a file or an image that cannot be read.
     """
     blocks = [
         (path.stem, rows)
@@ -35,7 +39,10 @@ def figure10(maps: Paths, stem: str | Path) -> None:
     if not blocks:
         raise InputError("no attention maps given: run the stage that makes them")
     wide = max((len(rows) + 1) // 2 for _, rows in blocks)
-    pictures = [_picture(rows["image"].iloc[0], model) for model, rows in blocks]
+    pictures = [
+        read_picture(rows["image"].iloc[0], f"attention maps of {model}", "make the maps again")
+        for model, rows in blocks
+    ]
     cell = 1.15  # inches
     ratios = [min(1.8, max(0.6, picture.shape[0] / picture.shape[1])) for picture in pictures]
     heights = [2 * (cell * ratio + 0.28) + 0.2 for ratio in ratios]
@@ -52,14 +59,14 @@ def _block(part: Any, picture: NDArray[np.uint8], rows: pd.DataFrame, wide: int,
     half = (len(ordered) + 1) // 2
     grid = part.add_gridspec(2, 1 + wide, width_ratios=[2.05] + [1.0] * wide)
     image = part.add_subplot(grid[:, 0])
-    _bare(image, picture)
+    show_picture(image, picture)
     image.set_title(model, fontsize=8)
     for line, (name, group) in enumerate(
         (("visual heads", ordered.iloc[:half]), ("other heads", ordered.iloc[half:]))
     ):
         for column, row in enumerate(group.itertuples()):
             panel = part.add_subplot(grid[line, 1 + column])
-            _bare(panel, picture)
+            show_picture(panel, picture)
             _overlay(
                 panel, np.asarray(row.grid, dtype=np.float64), picture, f"layer {row.layer}, head {row.head}"
             )
@@ -76,7 +83,7 @@ def _overlay(panel: Axes, grid: NDArray[np.float64], picture: NDArray[np.uint8],
     height, width = picture.shape[:2]
     spread = float(np.ptp(grid))
     shown = (grid - grid.min()) / spread if spread > 0 else np.zeros_like(grid)
-    # Opaque where attention is high, so that text shows through where it is not.
+    # Transparent where attention is low, so that the text of the image stays readable.
     panel.imshow(
         shown,
         cmap="inferno",
@@ -85,21 +92,3 @@ def _overlay(panel: Axes, grid: NDArray[np.float64], picture: NDArray[np.uint8],
         vmin=0,
         vmax=1,
     )
-
-
-def _bare(panel: Axes, picture: NDArray[np.uint8]) -> None:
-    panel.imshow(picture)
-    panel.set(xticks=[], yticks=[])
-    panel.grid(False)
-    for spine in panel.spines.values():
-        spine.set_visible(True)
-        spine.set_color("#999999")
-        spine.set_linewidth(0.5)
-
-
-def _picture(data: bytes, model: str) -> NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except OSError as error:
-        raise InputError(f"attention maps of {model}: unreadable image; make the maps again") from error

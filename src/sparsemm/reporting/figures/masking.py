@@ -1,4 +1,4 @@
-"""Figure 7: what is lost when visual heads are masked, against random heads."""
+"""Figure 7: the score with visual heads masked, against that with random heads masked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ from sparsemm.stats import bootstrap_means, interval
 
 
 def figure7(masks: Paths, stem: str | Path, *, level: float = 0.95, draws: int = 2000) -> None:
-    """Write `<stem>.pdf` and `.png`: score with a share of the heads masked over the score with none masked.
+    """Write `<stem>.pdf` and `.png`: score with a share of the heads masked, relative to the score with none masked.
 
-    masks: files of kind masks, with the run without mask (kind "none"). Random heads: mean over the seeds.
-    Bands: bootstrap interval over samples, and over seeds where there are several. Raises InputError for a
-    bad file and for a benchmark without the unmasked run.
+    Random heads are the mean over their seeds. Bands are bootstrap intervals over samples, and over seeds where there
+    are several.
+
+    Args:
+        masks: files of kind masks, which include the run without a mask (kind "none").
+        stem: path of the figure without its suffix.
+        level: of the intervals.
+        draws: resamples of the bootstrap.
+
+    Raises:
+        InputError: for a file that cannot be read, and for a benchmark without the unmasked run.
     """
     frame = read_masks(masks)
     with paper_style():
@@ -38,9 +46,20 @@ def figure7(masks: Paths, stem: str | Path, *, level: float = 0.95, draws: int =
 def relative_scores(
     rows: pd.DataFrame, where: str, level: float = 0.95, draws: int = 2000
 ) -> dict[str, pd.DataFrame]:
-    """kind -> frame with fraction, ratio, low, high, for the kinds "visual" and "random" that are there.
+    """Relative scores of each kind of mask, with their intervals.
 
-    rows: masks of one model on one benchmark. Empty if the model scores 0 without a mask: there is no ratio.
+    Args:
+        rows: masks of one model on one benchmark.
+        where: what the rows are, for messages.
+        level: of the intervals.
+        draws: resamples of the bootstrap.
+
+    Returns:
+        Kind ("visual", "random") to a frame with fraction, ratio, low and high. Empty if the model scores 0 without a
+        mask: then there is no ratio.
+
+    Raises:
+        InputError: if the unmasked run is missing.
     """
     matrix = score_matrix(rows, ["kind", "fraction", "seed"], f"masks of {where}")
     kinds = matrix.columns.get_level_values("kind")
@@ -50,7 +69,7 @@ def relative_scores(
     if full.mean() == 0:
         return {}
     curves = {}
-    for kind in ("visual", "random"):
+    for kind in MASKS:
         if kind not in kinds:
             continue
         points = []
@@ -63,13 +82,19 @@ def relative_scores(
 
 
 def _ratios(scores: NDArray[np.float64], full: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
-    """Resampled ratios, [draws]: samples resampled for both alike, then seeds. scores: [samples, seeds]."""
+    """Resampled ratios, [draws].
+
+    Args:
+        scores: with masks, [samples, seeds].
+        full: without a mask, [samples]; resampled together with `scores`.
+        draws: number of resamples, of the samples first, then of the seeds.
+    """
     means = bootstrap_means(np.column_stack([full, scores]), draws=draws)
     seeds = scores.shape[1]
     picks = np.random.default_rng(0).integers(0, seeds, (draws, seeds))
     masked = np.take_along_axis(means[:, 1:], picks, axis=1).mean(axis=1)
     whole = means[:, 0]
-    # A resample without any right answer has no ratio.
+    # Without a single right answer in the resample there is no ratio.
     kept: NDArray[np.float64] = masked[whole > 0] / whole[whole > 0]
     return kept
 

@@ -1,6 +1,6 @@
-"""One look for all figures: sizes, a colour and marker per method, panels in a grid, reproducible files.
+"""What all figures share: matplotlib settings, panels in a grid, legends, log2 axes, reproducible files.
 
-No pyplot: a figure is made, saved and forgotten, whatever backend the caller uses.
+pyplot is not used: figures do not depend on the caller's backend and are freed after they are saved.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
@@ -35,7 +35,7 @@ _RC: Any = {
     "lines.linewidth": 1.3,
     "lines.markersize": 3.6,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text: journals ask for embedded TrueType
+    "pdf.fonttype": 42,  # embedded TrueType, as journals ask for
     "ps.fonttype": 42,
     "savefig.dpi": 200,
     "image.interpolation": "nearest",
@@ -44,7 +44,7 @@ _RC: Any = {
 
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
-    """The look for figures made and saved inside; what the caller has set stays as it was outside."""
+    """Apply the settings of all figures inside the block; restore the caller's settings afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -52,13 +52,13 @@ def paper_style() -> Iterator[None]:
 
 
 def save(figure: Figure, stem: str | Path) -> None:
-    """Write `<stem>.pdf` and `<stem>.png`, each whole or not at all; the same figure gives the same bytes."""
+    """Write `<stem>.pdf` and `<stem>.png` atomically; the same figure gives the same bytes."""
     unstamped: dict[str, dict[str, Any]] = {
         "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
         "png": {"Software": None},
     }
     for kind, metadata in unstamped.items():
-        with whole_file(f"{stem}.{kind}") as partial:
+        with atomic_write(f"{stem}.{kind}") as partial:
             figure.savefig(partial, format=kind, metadata=metadata)
 
 
@@ -70,10 +70,20 @@ def panel_grid(
     height: float = 1.75,
     least: float = 4.6,
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A figure with a panel per (model, benchmark), each model's in rows of its own, at most `columns` wide.
+    """A figure with one panel per (model, benchmark).
 
-    Sizes in inches: width, height of a panel; least: width of the figure.
-    A panel's title is its benchmark, with its model above the row's first panel if there are several models.
+    Each model starts a new row. A panel's title is its benchmark; with several models, the model's name stands above
+    the first panel of its rows.
+
+    Args:
+        names: (model, benchmark) of each panel.
+        columns: most panels in a row.
+        width: of a panel, inches.
+        height: of a panel, inches.
+        least: smallest width of the figure, inches.
+
+    Returns:
+        The figure, and (model, benchmark) to its panel.
     """
     models = list(dict.fromkeys(model for model, _ in names))
     rows: list[list[tuple[str, str]]] = []
@@ -101,19 +111,19 @@ def panel_grid(
 
 
 def in_first_column(panel: Axes) -> bool:
-    """Whether a y label of this panel speaks for its row."""
+    """Whether the panel is in the first column, where the row's y label stands."""
     spec = panel.get_subplotspec()
     return spec is None or spec.is_first_col()
 
 
 def foot(figure: Figure, axes: Sequence[Axes], label: str) -> None:
-    """Under all panels of a `panel_grid`: the label of their x axes, then one legend of the lines in any."""
+    """Add, below all panels of a `panel_grid`, the label of their x axes and one legend of all their lines."""
     handles: dict[str, Any] = {}
     for panel in axes:
         for handle, name in zip(*panel.get_legend_handles_labels()):
             handles.setdefault(name, handle)
     inches = figure.get_size_inches()
-    # About 0.95 inch an entry: in narrow figures the legend takes two lines.
+    # An entry takes about 0.95 inch; in narrow figures the legend has two lines.
     count = len(handles) if len(handles) * 0.95 < inches[0] else (len(handles) + 1) // 2
     figure.legend(
         list(handles.values()),
@@ -126,16 +136,23 @@ def foot(figure: Figure, axes: Sequence[Axes], label: str) -> None:
         borderaxespad=0.2,
     )
     lines = -(-len(handles) // count)
-    bottom = 0.1 + 0.16 * lines  # inches that the legend takes
+    bottom = 0.1 + 0.16 * lines  # height of the legend, inches
     figure.text(0.5, (bottom + 0.03) / inches[1], label, ha="center", va="bottom", fontsize=8)
     engine: Any = figure.get_layout_engine()
-    # Constrained layout leaves no room for legends and texts of the figure by itself.
+    # Constrained layout reserves no space for legends and texts of the figure.
     share = (bottom + 0.2) / inches[1]
     engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.04, h_pad=0.04)
 
 
 def log2_ticks(axes: Axes, values: Sequence[int], *, axis: str = "x", apart: float = 0.0) -> None:
-    """A log2 axis with `values` labelled: 64, 2K, 32K; those that are `apart` octaves from the one before."""
+    """Make an axis log2 and label `values` on it: 64, 2K, 32K.
+
+    Args:
+        axes: the panel.
+        values: in increasing order.
+        axis: "x" or "y".
+        apart: smallest distance of two labels, in octaves; values closer to the label before get none.
+    """
     kept: list[int] = []
     for value in values:
         if not kept or value / kept[-1] >= 2.0**apart:

@@ -1,4 +1,8 @@
-"""The paper's tables, each from result files alone. Needs neither torch nor transformers."""
+"""The paper's tables and four of our own, by name. Each is a function of result files and the path of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 from sparsemm.reporting.tables.ablations import table3, table4, table_audit
 from sparsemm.reporting.tables.accuracy import table1, table2, table5
@@ -6,7 +10,20 @@ from sparsemm.reporting.tables.comparison import comparison
 from sparsemm.reporting.tables.findings import findings
 from sparsemm.reporting.tables.profile import table_profile
 
+# Name of the table's files -> the function that writes it, in the order of the report.
+TABLES: dict[str, Callable[..., None]] = {
+    "findings": findings,
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
+    "table5": table5,
+    "table_audit": table_audit,
+    "table_profile": table_profile,
+    "comparison": comparison,
+}
 __all__ = [
+    "TABLES",
     "comparison",
     "findings",
     "table1",

@@ -1,4 +1,4 @@
-"""Tables of ablations: 3 (rho), 4 (the three parts of the budget); and what was kept against what was asked."""
+"""Tables 3 (ablation of rho), 4 (the three parts of the budget) and the audit (tokens kept against asked for)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparsemm.reporting.summary import Paths, main_cells, panels, part, read_pre
 from sparsemm.reporting.tables.writing import MISSING, Cell, Row, best_of, with_interval, write
 
 _RHO = re.compile(r"sparsemm\[rho=([0-9.eE+-]+)\]")
-# Label of the cell -> the parts of the budget that it has.
+# Label of a cell -> the parts of the budget that it uses.
 _PARTS = {
     "local_window": "local window",
     "sparsemm[rho=1.0]": "+ uniform",
@@ -24,10 +24,16 @@ _PARTS = {
 def table3(
     predictions: Paths, stem: str | Path, *, benchmark: str | None = None, budget: int | None = None
 ) -> None:
-    """Write `<stem>.csv`, `.md` and `.tex`: SparseMM's score against rho, a column per model.
+    """Write `<stem>.csv`, `.md` and `.tex`: SparseMM's score against rho, one column per model.
 
-    predictions: files of kind predictions with labels "sparsemm[rho=...]". benchmark, budget: of the sweep; by
-    default those at which the most values of rho are there. Raises InputError where there is no sweep.
+    Args:
+        predictions: files of kind predictions with labels "sparsemm[rho=...]".
+        stem: path of the table without its suffix.
+        benchmark: of the sweep; None for the one with the most values of rho.
+        budget: of the sweep; None for the one with the most values of rho.
+
+    Raises:
+        InputError: for a file that cannot be read, and where there is no sweep.
     """
     cells = summarise(read_predictions(predictions))
     cells["rho"] = [_rho(label) for label in cells["policy"]]
@@ -55,11 +61,16 @@ def table3(
 
 
 def table4(predictions: Paths, stem: str | Path, *, benchmark: str | None = None) -> None:
-    """Write `<stem>.csv`, `.md` and `.tex`: the parts of the budget added one by one, a column per budget.
+    """Write `<stem>.csv`, `.md` and `.tex`: the parts of the budget added one by one, one column per budget.
 
-    predictions: files of kind predictions with the labels "local_window" (the whole budget is the window),
-    "sparsemm[rho=1.0]" (window and uniform part) and "sparsemm". benchmark: by default the first with them.
-    Raises InputError where there is none.
+    Args:
+        predictions: files of kind predictions with the labels "local_window" (the whole budget is the window),
+            "sparsemm[rho=1.0]" (window and uniform part) and "sparsemm".
+        stem: path of the table without its suffix.
+        benchmark: of the ablation; None for the first that has these labels.
+
+    Raises:
+        InputError: for a file that cannot be read, and where no benchmark has these labels.
     """
     cells = summarise(read_predictions(predictions))
     found = cells[cells["policy"] == "local_window"]
@@ -113,8 +124,15 @@ def table4(predictions: Paths, stem: str | Path, *, benchmark: str | None = None
 def table_audit(predictions: Paths, stem: str | Path) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: tokens kept per KV head against tokens asked for.
 
-    predictions: files of kind predictions. csv: model, benchmark, policy, nominal and effective budget, their
-    ratio, the mean prompt, mean bytes of K and V held, and their share of the full cache's.
+    The csv has, per cell: nominal and effective budget, their ratio, the mean prompt, the mean bytes of K and V held,
+    and their share of the full cache's bytes.
+
+    Args:
+        predictions: files of kind predictions.
+        stem: path of the table without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read, and where no cell has a budget.
     """
     cells = main_cells(summarise(read_predictions(predictions), draws=2))
     full = cells[cells["policy"] == "fullkv"].set_index(["model", "benchmark"])["cache_bytes"]

@@ -1,4 +1,4 @@
-"""Tables of what the models read and answered: 1 (input tokens), 2 (one budget) and 5 (every budget)."""
+"""Tables 1 (input tokens), 2 (scores at one budget, decode latency) and 5 (scores at every budget)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from sparsemm.reporting.tables.writing import MISSING, Cell, Row, best_of, with_
 def table1(predictions: Paths, stem: str | Path) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: mean input tokens (image and text) per model and benchmark.
 
-    predictions: files of kind predictions. csv: model, benchmark, samples, mean_input_tokens, min, max.
+    The csv has the number of samples and the mean, least and most input tokens.
+
+    Args:
+        predictions: files of kind predictions.
+        stem: path of the table without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read.
     """
     frame = read_predictions(predictions).drop_duplicates(["model", "benchmark", "sample_id"])
     records = []
@@ -53,10 +60,18 @@ def table2(
 ) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: score per benchmark at one budget, and decode latency, per method.
 
-    predictions, efficiency: files of those kinds. budget: of the scores; by default the middle one (the lower
-    of two) of the first benchmark. tokens: input length of the latency, the largest that is there by default.
-    The latency has its own budget, which the notes name: it is measured at other lengths than the benchmarks'.
-    Latency: median over repeats. Raises InputError for a budget or length that is not there.
+    The latency is the median over repeats. It is measured at other prompt lengths than the benchmarks' and so has a
+    budget of its own, which the notes name.
+
+    Args:
+        predictions: files of kind predictions.
+        efficiency: files of kind efficiency.
+        stem: path of the table without its suffix.
+        budget: of the scores; None for the middle one (the lower of two) of the first benchmark.
+        tokens: input length of the latency; None for the longest measured.
+
+    Raises:
+        InputError: for a file that cannot be read, and for a budget or length that is in none.
     """
     cells = main_cells(summarise(read_predictions(predictions)))
     budget = _middle_budget(cells) if budget is None else budget
@@ -105,8 +120,15 @@ def table2(
 def table5(predictions: Paths, stem: str | Path) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: score of every method at every budget on every benchmark.
 
-    predictions: files of kind predictions. Intervals: 95 % bootstrap over samples. csv: one row a cell, with
-    the tokens and bytes that the cache held; bold: the best method of a benchmark and budget.
+    Scores have 95 % bootstrap intervals over samples; the best method of a benchmark and budget is bold. The csv has
+    one row per cell, with the tokens and bytes that the cache held.
+
+    Args:
+        predictions: files of kind predictions.
+        stem: path of the table without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read.
     """
     cells = main_cells(summarise(read_predictions(predictions)))
     budgets = sorted(set(cells["budget"]) - {0})

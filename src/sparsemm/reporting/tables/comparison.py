@@ -1,4 +1,4 @@
-"""This run's scores beside the paper's, for models and benchmarks that both have."""
+"""The scores of this run beside those of the paper, for models and benchmarks that both have."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from sparsemm.methods import label_of
 from sparsemm.reporting.summary import Paths, main_cells, read_predictions, summarise
 from sparsemm.reporting.tables.writing import Row, with_interval, write
 
-# The paper's data says it shorter or longer.
-_MODELS = {"qwen2-vl-7b": "qwen2-vl-7b-instruct"}
-_METHODS = {"random": "random_heads"}
+# Names in data/paper/accuracy.csv that differ from ours: our model -> theirs, their method -> ours.
+_PAPER_MODELS = {"qwen2-vl-7b": "qwen2-vl-7b-instruct"}
+_OUR_METHODS = {"random": "random_heads"}
 
 
 def comparison(predictions: Paths, paper: str | Path, stem: str | Path) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: our score with its interval, the paper's, and their difference.
 
-    predictions: files of kind predictions. paper: data/paper/accuracy.csv, the numbers of the paper's tables 5
-    and 6. Without a model of the paper's in the run the table has no rows and says so.
-    Raises InputError for a paper file that is missing or lacks a column.
+    Without one of the paper's models in the run, the table has no rows and a note says so.
+
+    Args:
+        predictions: files of kind predictions.
+        paper: data/paper/accuracy.csv, the numbers of the paper's tables 5 and 6.
+        stem: path of the table without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read, and for a paper file that lacks a column.
     """
     ours = main_cells(summarise(read_predictions(predictions)))
-    ours = ours.assign(paper_model=ours["model"].replace(_MODELS))
+    ours = ours.assign(paper_model=ours["model"].replace(_PAPER_MODELS))
     theirs = _paper(Path(paper))
     keys = ["paper_model", "benchmark", "policy", "budget"]
     both = ours.merge(theirs, on=keys, how="inner")
@@ -70,4 +76,4 @@ def _paper(path: Path) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}: column {missing[0]} is missing; restore the file")
     frame = frame.rename(columns=columns)[[*columns.values(), "benchmark", "budget"]]
-    return frame.assign(policy=frame["policy"].replace(_METHODS))
+    return frame.assign(policy=frame["policy"].replace(_OUR_METHODS))

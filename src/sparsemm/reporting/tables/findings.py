@@ -1,4 +1,4 @@
-"""What the run shows, in words and numbers that can be quoted: where SparseMM wins, where it does not."""
+"""The findings of a run, as a table and in sentences: where SparseMM is better than the other methods and where not."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sparsemm.reporting.summary import (
     read_predictions,
     score_matrix,
     summarise,
+    top_tenth,
 )
 from sparsemm.reporting.tables.writing import Cell, Row, write
 from sparsemm.results.parquet import read_table
@@ -33,11 +34,20 @@ def findings(
 ) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: SparseMM against the best other method, cell by cell.
 
-    predictions, masks, efficiency, scores: files of those kinds; the last three add sentences where given.
-    csv: model, benchmark, metric, budget, its share of the mean prompt, FullKV's score, SparseMM's and the best
-    other's score and effective budget, their difference with its paired 95 % bootstrap interval, p value and
-    verdict. The best other method is chosen on the same samples, which favours it. p values stand for one
-    comparison each. Raises InputError where SparseMM or every other method is missing.
+    The csv has, per model, benchmark and budget: the budget's share of the mean prompt, FullKV's score, the score and
+    effective budget of SparseMM and of the best other method, their difference with its paired 95 % bootstrap interval,
+    p value and verdict. The best other method is chosen on the same samples, which favours it. The p values are not
+    corrected for the number of comparisons.
+
+    Args:
+        predictions: files of kind predictions.
+        stem: path of the table without its suffix.
+        masks: files of kind masks; they add sentences on masked heads.
+        efficiency: files of kind efficiency; they add sentences on latency.
+        scores: files of kind scores; they add sentences on the visual scores.
+
+    Raises:
+        InputError: for a file that cannot be read, and where SparseMM or every other method is missing.
     """
     numbers = compare(read_predictions(predictions))
     rows: list[Row] = []
@@ -62,7 +72,14 @@ def findings(
 
 
 def compare(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, benchmark and budget: SparseMM against the other method with the highest score."""
+    """SparseMM against the other method with the highest score: one row per model, benchmark and budget.
+
+    Args:
+        predictions: rows from `read_predictions`.
+
+    Raises:
+        InputError: if no budget has both SparseMM and another method.
+    """
     frame = main_cells(predictions)
     cells = summarise(frame, draws=2)
     records = []
@@ -110,7 +127,14 @@ def compare(predictions: pd.DataFrame) -> pd.DataFrame:
 def sentences(
     numbers: pd.DataFrame, masks: Paths = (), efficiency: Paths = (), scores: Paths = ()
 ) -> list[str]:
-    """The findings in words. numbers: what `compare` gives."""
+    """The findings in sentences.
+
+    Args:
+        numbers: rows from `compare`.
+        masks: files of kind masks, or none.
+        efficiency: files of kind efficiency, or none.
+        scores: files of kind scores, or none.
+    """
     counts = numbers["verdict"].value_counts()
     said = [
         f"Of {len(numbers)} cells (model, benchmark, budget), SparseMM is better than the best other method in "
@@ -158,7 +182,7 @@ def _score_shares(scores: Paths, model: str) -> list[str]:
     for path in as_paths(scores):
         if path.stem == model:
             values = read_table(path, "scores", ["score"])["score"].sort_values(ascending=False)
-            top = max(1, round(len(values) * 0.1))
+            top = top_tenth(len(values))
             share = values.iloc[:top].sum() / values.sum() * 100
             said.append(f"{top} of {len(values)} heads hold {share:.0f} % of the visual score.")
     return said

@@ -1,4 +1,4 @@
-"""The whole efficiency profile as a table: time to first token, decode, throughput, memory, distance to the floor."""
+"""The efficiency profile as a table: time to first token, decode, throughput, memory, distance to the floor."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ _HEAD = [
 
 
 def table_profile(profile: Paths, stem: str | Path) -> None:
-    """Write `<stem>.csv`, `.md` and `.tex`: a row per model, method, prompt length and batch.
+    """Write `<stem>.csv`, `.md` and `.tex`: one row per model, method, prompt length and batch.
 
-    profile: files of kind profile. A cell whose memory ran out has its row and no numbers. Raises InputError for a
-    bad file.
+    A cell that ran out of memory has a row that says so, without numbers.
+
+    Args:
+        profile: files of kind profile.
+        stem: path of the table without its suffix.
+
+    Raises:
+        InputError: for a file that cannot be read.
     """
     frame = read_profile(profile)
     models, methods = in_order(frame["model"]), method_order(frame["policy"])

@@ -1,4 +1,4 @@
-"""One table as csv (plain numbers), markdown and LaTeX (booktabs), each whole or not at all."""
+"""Writes one table as csv (plain numbers), markdown and LaTeX (booktabs), each file atomically."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 MISSING = "–"
 
 
 class Cell(NamedTuple):
-    """What a reader sees in one place of the table; `best` is set bold."""
+    """The text of one table cell; `best` makes it bold."""
 
     text: str
     best: bool = False
@@ -34,8 +34,16 @@ def write(
 ) -> None:
     """Write `<stem>.csv` from `numbers`, `<stem>.md` and `<stem>.tex` from `head` and `rows`.
 
-    notes: sentences under the table, the same in both. labels: leading columns of words, set left.
-    Raises InputError where the folder cannot be written.
+    Args:
+        stem: path of the files without their suffix.
+        numbers: the csv's columns.
+        head: names of the shown columns.
+        rows: shown cells, row by row.
+        notes: sentences that go with the table, the same in both formats.
+        labels: number of leading columns that hold words and are left-aligned.
+
+    Raises:
+        InputError: where the folder cannot be written.
     """
     texts = {
         "csv": csv_text(numbers),
@@ -43,17 +51,17 @@ def write(
         "tex": latex(head, rows, notes, labels),
     }
     for kind, text in texts.items():
-        with whole_file(f"{stem}.{kind}") as partial:
+        with atomic_write(f"{stem}.{kind}") as partial:
             partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def csv_text(numbers: pd.DataFrame) -> str:
-    """Numbers with eight digits, empty where there is none."""
+    """The csv: numbers with eight significant digits, empty where a value is missing."""
     return str(numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
 
 
 def markdown(head: Sequence[str], rows: Sequence[Row], notes: Sequence[str], labels: int = 1) -> str:
-    """A GitHub table; the first `labels` columns are left, numbers right."""
+    """A GitHub table with the notes below it; the first `labels` columns are left-aligned, the others right-aligned."""
     lines = [_pipe(head), _pipe([":--" if index < labels else "--:" for index in range(len(head))])]
     for row in rows:
         lines.append(_pipe([_bold(cell, "**{}**").replace("|", r"\|") for cell in row]))
@@ -61,7 +69,7 @@ def markdown(head: Sequence[str], rows: Sequence[Row], notes: Sequence[str], lab
 
 
 def latex(head: Sequence[str], rows: Sequence[Row], notes: Sequence[str], labels: int = 1) -> str:
-    """A tabular with booktabs rules, to be put into a table with its caption."""
+    """A tabular with booktabs rules, for a table environment; the notes are comments above it."""
     lines = [f"% {_tex(note)}" for note in notes]
     lines += [r"\begin{tabular}{" + "l" * labels + "r" * (len(head) - labels) + "}", r"\toprule"]
     lines += [_tex_row([_tex(name) for name in head]), r"\midrule"]
@@ -71,15 +79,15 @@ def latex(head: Sequence[str], rows: Sequence[Row], notes: Sequence[str], labels
 
 
 def with_interval(score: float, low: float, high: float) -> str:
-    """0.912 [0.890, 0.931]"""
+    """A score and its interval as text: "0.912 [0.890, 0.931]"."""
     return f"{score:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def best_of(values: Sequence[float | None]) -> list[bool]:
-    """Which of the values, rounded to the three digits shown, are the largest; None is never."""
+    """Which of the values are the largest when rounded to the three digits shown; None never is."""
     shown = [None if value is None else round(value, 3) for value in values]
-    there = [value for value in shown if value is not None]
-    return [value is not None and value == max(there) for value in shown]
+    present = [value for value in shown if value is not None]
+    return [value is not None and value == max(present) for value in shown]
 
 
 def _pipe(cells: Sequence[str]) -> str:

@@ -1,18 +1,24 @@
-"""From a policy to what one cache layer keeps of a prompt."""
+"""From a policy to the rule by which one cache layer selects the tokens it keeps of a prompt."""
 
 from __future__ import annotations
 
 import torch
 
-from sparsemm.cache.ragged import Chooser
+from sparsemm.cache.ragged import TokenSelector
 from sparsemm.policies import Policy
 from sparsemm.policies.selection import pooled_attention, select
 
 
-def chooser(policy: Policy, layer: int, num_layers: int) -> Chooser:
-    """What a cache layer keeps at prefill under this policy; pads are never kept."""
+def token_selector(policy: Policy, layer: int, num_layers: int) -> TokenSelector:
+    """The selector of one layer at prefill under a policy; pads are never kept.
 
-    def choose(
+    Args:
+        policy: what ranks the tokens and says how many each KV head keeps.
+        layer: the layer's index.
+        num_layers: text layers of the model.
+    """
+
+    def select_tokens(
         query: torch.Tensor, key: torch.Tensor, valid: torch.Tensor | None, scaling: float
     ) -> torch.Tensor:
         if policy.budget is None:
@@ -25,4 +31,4 @@ def chooser(policy: Policy, layer: int, num_layers: int) -> Chooser:
         keep = policy.keep(pooled, layer=layer, num_layers=num_layers)
         return select(pooled, keep, window=window, valid=valid, tokens=key.shape[2])
 
-    return choose
+    return select_tokens

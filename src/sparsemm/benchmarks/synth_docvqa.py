@@ -1,0 +1,14 @@
+"""synth-docvqa: the value of one key of a page; ANLS."""
+
+from __future__ import annotations
+
+from sparsemm.benchmarks.base import Row
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value
+from sparsemm.metrics import anls
+
+
+def _score(row: Row, prediction: str) -> float:
+    return anls(prediction, row["answers"])
+
+
+SYNTH_DOCVQA = SyntheticBenchmark("synth-docvqa", "ANLS", max_new_tokens=12, ask=ask_value, score=_score)

@@ -1,0 +1,283 @@
+"""What must hold of a configuration before any job starts; each fault is one line: key, what is wrong, the cure.
+
+In place of a JSON schema and `snakemake.utils.validate`, whose message is twenty lines of schema and names neither a
+near key nor a cure, and which cannot compare two keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
+
+Config = dict[str, Any]
+Check = Callable[[str, Any], None]  # (key, value); raises ConfigError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message is one line."""
+
+
+def _wrong(key: str, fault: str) -> NoReturn:
+    raise ConfigError(f"config: {key}: {fault}; config/README.md gives its meaning and unit")
+
+
+def _number(*kinds: type, least: float, most: float | None = None, above: float | None = None) -> Check:
+    """A number of one of `kinds`, from `least` or `above` it to `most`."""
+    kind = "number" if float in kinds else "integer"
+
+    def check(key: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            _wrong(key, f"{value!r} is not of type {kind!r}")
+        if above is not None and not value > above:
+            _wrong(key, f"{value} is not above {above}")
+        if not value >= least:
+            _wrong(key, f"{value} is less than the minimum of {least}")
+        if most is not None and not value <= most:
+            _wrong(key, f"{value} is greater than the maximum of {most}")
+
+    return check
+
+
+def _text(pattern: str, form: str) -> Check:
+    """A string that `pattern` matches; `form` says in words what that is."""
+
+    def check(key: str, value: Any) -> None:
+        if not isinstance(value, str):
+            _wrong(key, f"{value!r} is not of type 'string'")
+        if not re.fullmatch(pattern, value, flags=re.DOTALL):
+            _wrong(key, f"{value!r} is not {form}")
+
+    return check
+
+
+def _one_of(known: Iterable[str]) -> Check:
+    names = list(known)
+
+    def check(key: str, value: Any) -> None:
+        if value not in names:
+            raise ConfigError(f"config: {key} has the unknown value {value!r}; {_nearest(str(value), names)}")
+
+    return check
+
+
+def _list_of(item: Check, *, least: int = 1) -> Check:
+    """A list without repeats of at least `least` entries."""
+
+    def check(key: str, value: Any) -> None:
+        if not isinstance(value, list):
+            _wrong(key, f"{value!r} is not of type 'array'")
+        if len(value) < least:
+            _wrong(key, f"{value} should be non-empty")
+        for index, entry in enumerate(value):
+            item(f"{key}.{index}", entry)
+            if entry in value[:index]:
+                _wrong(key, f"{entry!r} is there twice")
+
+    return check
+
+
+def _rows(key: str, value: Any) -> None:
+    if isinstance(value, str):
+        if value != "largest":
+            raise ConfigError(
+                f"config: {key.rpartition('.')[0]} has {value!r}; give numbers of rows, or largest for all that fit"
+            )
+    else:
+        _COUNT(key, value)
+
+
+_NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '.', '_' and '-'")
+_FILLED = _text(r".+", "a text with something in it")
+_COUNT = _number(int, least=1)
+_ZERO_OR_MORE = _number(int, least=0)
+_SHARE = _number(int, float, least=0, most=1)
+_BUDGETS = _list_of(_COUNT)
+
+# Every key of the configuration, as config/README.md spells and explains it. Defaults are in config/config.yaml alone.
+KEYS: dict[str, Check] = {
+    "run": _NAME,
+    "seed": _ZERO_OR_MORE,
+    "device": _one_of(["auto", "cpu", "cuda"]),
+    "models.<name>.path": _FILLED,
+    "models.<name>.family": _one_of(FAMILY_NAMES),
+    "models.<name>.dtype": _one_of(["float32", "float16", "bfloat16"]),
+    "models.<name>.hub": _text(r"[^/ ]+/[^/ ]+", "an owner/name of the hub"),
+    "models.<name>.revision": _FILLED,
+    "probe.source": _FILLED,
+    "probe.images": _COUNT,
+    "probe.prompt": _FILLED,
+    "scoring.max_new_tokens": _COUNT,
+    "scoring.batch_size": _COUNT,
+    "scoring.convention": _one_of(["released", "all"]),
+    "scoring.matching": _one_of(["released", "exact"]),
+    "policies": _list_of(_one_of(COMPRESSING)),
+    "budgets": _BUDGETS,
+    "window": _COUNT,
+    "kernel": _COUNT,
+    "rho": _SHARE,
+    "beta": _COUNT,
+    "floor": _SHARE,
+    "benchmarks.<name>.samples": _COUNT,
+    "benchmarks.<name>.shards": _COUNT,
+    "benchmarks.<name>.max_new_tokens": _COUNT,
+    "benchmarks.<name>.batch_size": _COUNT,
+    "benchmarks.<name>.budgets": _BUDGETS,
+    "benchmarks.<name>.models": _list_of(_NAME),
+    "ablations.rho.benchmark": _NAME,
+    "ablations.rho.budget": _COUNT,
+    "ablations.rho.values": _list_of(_SHARE),
+    "ablations.parts.benchmark": _NAME,
+    "ablations.parts.budgets": _BUDGETS,
+    "masking.benchmarks": _list_of(_NAME),
+    "masking.samples": _COUNT,
+    "masking.fractions": _list_of(_number(int, float, least=0, most=1, above=0)),
+    "masking.seeds": _list_of(_ZERO_OR_MORE),
+    "masking.batch_size": _COUNT,
+    "attention_maps.images": _COUNT,
+    "attention_maps.heads": _COUNT,
+    "efficiency.tokens": _list_of(_COUNT),
+    "efficiency.batches": _list_of(_rows, least=0),
+    "efficiency.policies": _list_of(_one_of(METHOD_NAMES)),
+    "efficiency.budget": _COUNT,
+    "efficiency.window": _COUNT,
+    "efficiency.new_tokens": _COUNT,
+    "efficiency.repeats": _COUNT,
+    "efficiency.warmup": _ZERO_OR_MORE,
+}
+OPTIONAL = {
+    "models.<name>.hub",
+    "models.<name>.revision",
+    "benchmarks.<name>.budgets",
+    "benchmarks.<name>.models",
+}
+_FREE_NAMES: dict[str, Check] = {"models": _NAME, "benchmarks": _one_of(BENCHMARK_NAMES)}
+
+
+def replace_sections(config: Config, overrides: list[str], sections: tuple[str, ...]) -> Config:
+    """`config` with each of `sections` taken whole from the last of the `overrides` files that names it.
+
+    Snakemake merges a --configfile into the default key by key; models and benchmarks of the default would stay
+    beside those of another experiment.
+    """
+    result = dict(config)
+    for path in overrides:
+        named = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        result.update({key: named[key] for key in sections if key in named})
+    return result
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for the first fault: an unknown or missing key, a wrong value, a misfit of two."""
+    _check_section("", "", config)
+    _check_between(config)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise ConfigError unless `folder`, or where it is not there yet the nearest folder above it, can be written."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise ConfigError(
+            f"{place}: results go to {folder}, which cannot be written; make it a writable folder"
+        )
+
+
+def _check_section(where: str, spelled: str, section: Any) -> None:
+    """Check the keys of the section at `where` ("benchmarks.docvqa"), `spelled` as in KEYS ("benchmarks.<name>")."""
+    place = where or "the top level"
+    prefix = f"{spelled}." if spelled else ""
+    below = list(dict.fromkeys(key[len(prefix) :].split(".")[0] for key in KEYS if key.startswith(prefix)))
+    if not isinstance(section, dict):
+        _wrong(place, f"{section!r} is not of type 'object'")
+    if free := _FREE_NAMES.get(where):
+        if not section:
+            _wrong(place, "{} should be non-empty")
+        for name in section:
+            free(where, name)
+    else:
+        for key in section:
+            if key not in below:
+                raise ConfigError(f"config: unknown key {key!r} at {place}; {_nearest(str(key), below)}")
+        for key in below:
+            if key not in section and f"{prefix}{key}" not in OPTIONAL:
+                raise ConfigError(
+                    f"config: key {key!r} is missing at {place}; add it as in config/config.yaml"
+                )
+    for key, value in section.items():
+        inner = f"{prefix}{'<name>' if free else key}"
+        full = f"{where}.{key}" if where else key
+        if inner in KEYS:
+            KEYS[inner](full, value)
+        else:
+            _check_section(full, inner, value)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _check_between(config: Config) -> None:
+    window = config["window"]
+    budgets = {f"budgets.{value}": value for value in config["budgets"]}
+    for name, benchmark in config["benchmarks"].items():
+        budgets |= {f"benchmarks.{name}.budgets.{value}": value for value in benchmark.get("budgets", [])}
+        for model in benchmark.get("models", []):
+            _known(model, config["models"], f"benchmarks.{name}.models", "models")
+        samples = benchmark["samples"]
+        if benchmark["shards"] > samples:
+            raise ConfigError(
+                f"config: benchmarks.{name}.shards is {benchmark['shards']} for {samples} samples; "
+                "give each shard at least one sample"
+            )
+    ablations = config["ablations"]
+    budgets["ablations.rho.budget"] = ablations["rho"]["budget"]
+    budgets |= {f"ablations.parts.budgets.{value}": value for value in ablations["parts"]["budgets"]}
+    for key, value in budgets.items():
+        _above(key, value, "window", window)
+    _above(
+        "efficiency.budget",
+        config["efficiency"]["budget"],
+        "efficiency.window",
+        config["efficiency"]["window"],
+    )
+    batches = config["efficiency"]["batches"]
+    if 1 not in batches:
+        raise ConfigError(
+            f"config: efficiency.batches {batches} lacks 1, which figure 6 and table 2 show; add it"
+        )
+    for tokens in config["efficiency"]["tokens"]:
+        _above("efficiency.tokens", tokens, "efficiency.budget", config["efficiency"]["budget"])
+    for part in ("rho", "parts"):
+        _known(
+            ablations[part]["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks"
+        )
+    for name in config["masking"]["benchmarks"]:
+        _known(name, config["benchmarks"], "masking.benchmarks", "benchmarks")
+    if config["kernel"] % 2 == 0:
+        raise ConfigError(
+            f"config: kernel is {config['kernel']}; pooling needs an odd number of positions, such as 5"
+        )
+
+
+def _above(key: str, value: int, limit_key: str, limit: int) -> None:
+    if value <= limit:
+        raise ConfigError(
+            f"config: {key} is {value}, not above {limit_key} {limit}; raise it or lower {limit_key}"
+        )
+
+
+def _known(name: str, known: Config, key: str, section: str) -> None:
+    if name not in known:
+        raise ConfigError(
+            f"config: {key} names {name!r}, which is not under {section}; {_nearest(name, list(known))}"
+        )

@@ -1,0 +1,26 @@
+# The patch map: which image tokens cover each word of the probe images, and where they stand in the prompt. From the
+# processor alone: no model, no GPU.
+
+
+rule map_patches:
+    input:
+        probe=probe_of,
+        processor=processor_files,
+    output:
+        patches="<results>/patches/{model}.parquet",
+    log:
+        "<results>/logs/patches/{model}.log",
+    benchmark:
+        "<results>/benchmarks/patches/{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=settings("seed", "probe", "scoring"),
+        code=code_digest("heads/patch_map.py", "heads/probe.py", "models/loading.py"),
+    script:
+        "../scripts/map_patches.py"

@@ -1,0 +1,19 @@
+"""Write which image tokens cover each word of the probe images, and where those tokens stand in the prompt."""
+
+from job import job
+
+with job(snakemake) as run:
+    from sparsemm.heads.patch_map import map_patches, write_patches
+    from sparsemm.heads.probe import read_probe
+    from sparsemm.models.loading import load_processor
+
+    settings = snakemake.params.settings
+    processor = load_processor(snakemake.params.model["path"])
+    patches = map_patches(
+        processor,
+        read_probe(snakemake.input.probe),
+        prompt=settings["probe"]["prompt"],
+        convention=settings["scoring"]["convention"],
+    )
+    metadata = run.record(processor, dataset=settings["probe"]["source"])
+    write_patches(snakemake.output.patches, patches, metadata)
