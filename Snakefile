@@ -30,6 +30,7 @@ if not cached_only():
 
 
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/sources.smk"
 
 
 # The whole experiment. Stages by name: probe, patches, scores, budget, evaluate, efficiency, figures, paper.

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sparsemm.errors import InputError
-from sparsemm.results.files import whole_file
+from sparsemm.results.files import atomic_write
 
 KINDS = ("model", "dataset")
 _BLOCK = 1 << 20  # bytes read at once
@@ -90,7 +90,7 @@ def write_lock(path: str | Path, sources: Iterable[Source]) -> None:
             "commit": source.commit,
             "files": files,
         }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(_HEAD + yaml.safe_dump(tables, sort_keys=False, width=200), encoding="utf-8")
 
 
