@@ -15,7 +15,8 @@ from sparsemm.heads.probe import generate_probe
 from sparsemm.heads.synthdog import write_synthdog
 from sparsemm.models.loading import build_inputs, load_model
 
-from helpers.cli_runs import MODEL, PUBLISHED, SHORT, objects, printed
+from helpers.cli_runs import MODEL, SHORT, objects, printed
+from helpers.published import PUBLISHED, needs_published
 from helpers.tiny_families import tiny_family
 
 
@@ -159,9 +160,8 @@ def test_heads_shows_and_converts_a_published_file(
         assert HeadScores.load(tmp_path / name).values == pytest.approx(values / values.sum())
 
 
+@needs_published
 def test_audit_of_the_published_scores(capsys: pytest.CaptureFixture[str]) -> None:
-    if not PUBLISHED.is_file():
-        pytest.skip("the published scores are not in this checkout")
     budgets = [256, 512, 1024, 2048]
     words = ["audit", "--scores", PUBLISHED, "--budgets", *budgets, "--prompt-tokens", 2433]
     rows = [row for row in objects(capsys, *words)["rows"] if row["policy"] == "sparsemm"]

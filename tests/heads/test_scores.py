@@ -15,12 +15,7 @@ from sparsemm.heads.samples import HeadSamples
 from sparsemm.results.parquet import read_table
 
 from helpers.head_scores import make_samples, make_scores
-
-PUBLISHED = Path(__file__).parents[3] / "shared/reference/head_scores/llava-next-vicuna-7b.json"
-
-needs_published = pytest.mark.skipif(
-    not PUBLISHED.is_file(), reason="the published head scores are not beside this repository"
-)
+from helpers.published import PUBLISHED, needs_published
 
 
 def test_scores_are_the_shares_of_the_weights() -> None:

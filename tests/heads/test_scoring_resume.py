@@ -132,6 +132,9 @@ def test_killed_in_the_middle_gives_the_same_bytes(tmp_path: Path, ran: list[int
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert len(files(tmp_path / "work")) == 2
     ran.clear()
+    model("gqa").save_pretrained(
+        tmp_path / "model"
+    )  # which writes into the model's config, and changes no score
     for name, work in (("resumed", tmp_path / "work"), ("whole", None)):
         scores = score_heads(model("gqa"), processor(), make_probe("gqa"), workdir=work, **SETTINGS)
         scores.save(tmp_path / f"{name}.parquet", samples=tmp_path / f"{name}-samples.parquet")

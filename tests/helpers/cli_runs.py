@@ -10,8 +10,6 @@ import pytest
 
 from sparsemm.cli import main
 
-from helpers.published import PUBLISHED as PUBLISHED
-
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "data" / "models" / "tiny-llava-next-vicuna"
 SHORT = ["--window", "8", "--max-new-tokens", "6"]

@@ -70,6 +70,10 @@ def plain(text: str) -> str:
 
 
 def test_every_result_is_there(finished: Path) -> None:
+    from sparsemm.reporting.figures import FIGURES
+    from sparsemm.reporting.tables import TABLES
+
+    assert set(captions()) == {*TABLES, *FIGURES}
     found = files(finished)
     assert {
         "probe/llava_next.parquet",

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from sparsemm.methods import CONVENTIONS, MATCHINGS
+
 from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
 
 Config = dict[str, Any]
@@ -116,8 +118,8 @@ KEYS: dict[str, Check] = {
     "probe.prompt": _FILLED,
     "scoring.max_new_tokens": _COUNT,
     "scoring.batch_size": _COUNT,
-    "scoring.convention": _one_of(["released", "all"]),
-    "scoring.matching": _one_of(["released", "exact"]),
+    "scoring.convention": _one_of(CONVENTIONS),
+    "scoring.matching": _one_of(MATCHINGS),
     "policies": _list_of(_one_of(COMPRESSING)),
     "budgets": _BUDGETS,
     "window": _COUNT,

@@ -1,5 +1,5 @@
 # Tables and figures from result files, and a page of them. Nothing here imports torch.
-# To add one: a function in sparsemm.reporting.tables or .figures, an entry here, and its caption in workflow/report.
+# To add one: a function in TABLES or FIGURES of sparsemm.reporting, an entry here, and its caption in workflow/report.
 
 # By name: the function's inputs, the file it is in, and further arguments.
 TABLES = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from job import job
 
 with job(snakemake):
-    from sparsemm.reporting import figures
+    from sparsemm.reporting.figures import FIGURES
 
-    draw = getattr(figures, snakemake.wildcards.figure)
+    draw = FIGURES[snakemake.wildcards.figure]
     draw(stem=Path(snakemake.output.pdf).with_suffix(""), **snakemake.input)

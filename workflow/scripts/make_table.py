@@ -5,7 +5,7 @@ from pathlib import Path
 from job import job
 
 with job(snakemake):
-    from sparsemm.reporting import tables
+    from sparsemm.reporting.tables import TABLES
 
-    make = getattr(tables, snakemake.wildcards.table)
+    make = TABLES[snakemake.wildcards.table]
     make(stem=Path(snakemake.output.csv).with_suffix(""), **snakemake.input, **snakemake.params.options)

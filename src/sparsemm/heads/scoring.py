@@ -8,6 +8,7 @@ token covers the word, the token counts as matched but no head gets anything. A 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -184,7 +185,11 @@ def _facts(
 
 def _model_digest(model: PreTrainedModel) -> str:
     """Tells models apart without reading all of a 7B: config, device, and the first values of every parameter."""
-    digest = hashlib.sha256(model.config.to_json_string().encode())
+    # Saving a model writes these two into its config; the dtype of every parameter is told below.
+    facts = {
+        key: value for key, value in model.config.to_dict().items() if key not in ("architectures", "dtype")
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     digest.update(str(model.device.type).encode())
     for name, tensor in model.named_parameters():
         few = tensor.detach().flatten()[:16].float().cpu().numpy().tobytes()
