@@ -34,7 +34,8 @@ def test_lock_names_every_repository_of_the_paper(tmp_path: Path) -> None:
     assert {name for kind, name in found if kind == "model"} == models
     assert {name for kind, name in found if kind == "dataset"} == data_sets
     assert all(source.commit == hub.find(*key).commit for key, source in found.items())
-    assert len(hub.requests) == len(repositories), "one question a repository"
+    assert hub.asked("/revision/") == len(repositories), "one question a repository"
+    assert hub.asked("/resolve/") + hub.asked("/resolve/", "HEAD") == 0, "nothing is downloaded"
 
 
 def test_nothing_to_lock_and_no_hub_are_one_line(tmp_path: Path) -> None:
