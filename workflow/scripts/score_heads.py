@@ -1,7 +1,5 @@
 """Score every attention head of one model by what it looks at while the model reads the probe images."""
 
-import shutil
-
 from job import job
 
 with job(snakemake) as run:
@@ -9,6 +7,7 @@ with job(snakemake) as run:
     from sparsemm.heads.probe import read_probe
     from sparsemm.heads.scoring import score_heads
     from sparsemm.models.loading import load_model
+    from sparsemm.results import resume
 
     settings, model = snakemake.params.settings, snakemake.params.model
     loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
@@ -29,4 +28,4 @@ with job(snakemake) as run:
         metadata=metadata,
     )
     scores.save(snakemake.output.scores, samples=snakemake.output.samples)
-    shutil.rmtree(snakemake.params.work, ignore_errors=True)
+    resume.discard(snakemake.params.work)
