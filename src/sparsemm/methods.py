@@ -57,7 +57,7 @@ MASKS: Mapping[str, Look] = {
     "random": Look("random heads", "#7F7F7F", "v", ":"),
 }
 # Rules of scoring heads: how generated tokens are matched to words, and which image tokens count as hits.
-MATCHINGS = ("released", "exact")
+MATCHINGS = ("stripped", "released", "exact")
 CONVENTIONS = ("released", "all")
 # For labels that are not in METHODS, such as "sparsemm[rho=0.3]".
 _SPARE_COLORS = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")

@@ -65,7 +65,7 @@ def _one_of(known: Iterable[str]) -> Check:
 
     def check(key: str, value: Any) -> None:
         if value not in names:
-            raise ConfigError(f"config: {key} has the unknown value {value!r}; {_nearest(str(value), names)}")
+            raise ConfigError(f"config: {key} has the unknown value {value!r}; {nearest(str(value), names)}")
 
     return check
 
@@ -86,6 +86,23 @@ def _list_of(item: Check, *, least: int = 1) -> Check:
     return check
 
 
+def _or(word: str | None, check: Check) -> Check:
+    """`word` as it is (null for None), or what `check` takes."""
+
+    def either(key: str, value: Any) -> None:
+        if value != word:
+            check(key, value)
+
+    return either
+
+
+def _list_of_two(key: str, value: Any) -> None:
+    if not (
+        isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    ):
+        _wrong(key, f"{value!r} is not [height, width] in px")
+
+
 def _rows(key: str, value: Any) -> None:
     if isinstance(value, str):
         if value != "largest":
@@ -98,47 +115,65 @@ def _rows(key: str, value: Any) -> None:
 
 _NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '.', '_' and '-'")
 _FILLED = _text(r".+", "a text with something in it")
+_HUB_ID = _text(r"[^/ ]+/[^/ ]+", "an owner/name of the hub")
 _COUNT = _number(int, least=1)
 _ZERO_OR_MORE = _number(int, least=0)
 _SHARE = _number(int, float, least=0, most=1)
 _BUDGETS = _list_of(_COUNT)
+_PINPOINTS = _list_of(_list_of_two)
 
 # Every key of the configuration, as config/README.md spells and explains it. Defaults are in config/config.yaml alone.
 KEYS: dict[str, Check] = {
     "run": _NAME,
     "seed": _ZERO_OR_MORE,
     "device": _one_of(["auto", "cpu", "cuda"]),
+    "limit": _or(None, _COUNT),
+    "rules": _one_of(["paper", "current"]),
+    "generation": _one_of(["model", "plain"]),
     "models.<name>.path": _FILLED,
     "models.<name>.family": _one_of(FAMILY_NAMES),
     "models.<name>.dtype": _one_of(["float32", "float16", "bfloat16"]),
-    "models.<name>.hub": _text(r"[^/ ]+/[^/ ]+", "an owner/name of the hub"),
+    "models.<name>.hub": _HUB_ID,
     "models.<name>.revision": _FILLED,
+    "models.<name>.prompt": _one_of(["template", "rules"]),
+    "models.<name>.min_pixels": _COUNT,
+    "models.<name>.max_pixels": _COUNT,
+    "models.<name>.pinpoints": _PINPOINTS,
     "probe.source": _FILLED,
+    "probe.hub": _HUB_ID,
+    "probe.revision": _FILLED,
+    "probe.split": _NAME,
     "probe.images": _COUNT,
     "probe.prompt": _FILLED,
     "scoring.max_new_tokens": _COUNT,
     "scoring.batch_size": _COUNT,
     "scoring.convention": _one_of(CONVENTIONS),
     "scoring.matching": _one_of(MATCHINGS),
+    "scoring.positions": _one_of(["mrope", "released"]),
+    "scoring.no_match": _one_of(["error", "uniform"]),
     "policies": _list_of(_one_of(COMPRESSING)),
     "budgets": _BUDGETS,
     "window": _COUNT,
     "kernel": _COUNT,
+    "ranking.dtype": _one_of(["float32", "model"]),
     "rho": _SHARE,
     "beta": _COUNT,
     "floor": _SHARE,
-    "benchmarks.<name>.samples": _COUNT,
+    "benchmarks.<name>.samples": _or("all", _COUNT),
     "benchmarks.<name>.shards": _COUNT,
     "benchmarks.<name>.max_new_tokens": _COUNT,
+    "benchmarks.<name>.hub": _list_of(_HUB_ID),
+    "benchmarks.<name>.revision": _FILLED,
     "benchmarks.<name>.batch_size": _COUNT,
     "benchmarks.<name>.budgets": _BUDGETS,
-    "benchmarks.<name>.models": _list_of(_NAME),
+    "benchmarks.<name>.models": _list_of(_NAME, least=0),
     "ablations.rho.benchmark": _NAME,
     "ablations.rho.budget": _COUNT,
     "ablations.rho.values": _list_of(_SHARE),
     "ablations.parts.benchmark": _NAME,
     "ablations.parts.budgets": _BUDGETS,
-    "masking.benchmarks": _list_of(_NAME),
+    "masking.how": _one_of(["output", "released"]),
+    "masking.benchmarks": _list_of(_NAME, least=0),
     "masking.samples": _COUNT,
     "masking.fractions": _list_of(_number(int, float, least=0, most=1, above=0)),
     "masking.seeds": _list_of(_ZERO_OR_MORE),
@@ -157,8 +192,20 @@ KEYS: dict[str, Check] = {
 OPTIONAL = {
     "models.<name>.hub",
     "models.<name>.revision",
+    "models.<name>.prompt",
+    "models.<name>.min_pixels",
+    "models.<name>.max_pixels",
+    "models.<name>.pinpoints",
+    "probe.hub",
+    "probe.revision",
+    "probe.split",
+    "benchmarks.<name>.max_new_tokens",
+    "benchmarks.<name>.hub",
+    "benchmarks.<name>.revision",
     "benchmarks.<name>.budgets",
     "benchmarks.<name>.models",
+    "ablations.rho",
+    "ablations.parts",
 }
 _FREE_NAMES: dict[str, Check] = {"models": _NAME, "benchmarks": _one_of(BENCHMARK_NAMES)}
 
@@ -208,7 +255,7 @@ def _check_section(where: str, spelled: str, section: Any) -> None:
     else:
         for key in section:
             if key not in below:
-                raise ConfigError(f"config: unknown key {key!r} at {place}; {_nearest(str(key), below)}")
+                raise ConfigError(f"config: unknown key {key!r} at {place}; {nearest(str(key), below)}")
         for key in below:
             if key not in section and f"{prefix}{key}" not in OPTIONAL:
                 raise ConfigError(
@@ -223,7 +270,7 @@ def _check_section(where: str, spelled: str, section: Any) -> None:
             _check_section(full, inner, value)
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
@@ -236,14 +283,16 @@ def _check_between(config: Config) -> None:
         for model in benchmark.get("models", []):
             _known(model, config["models"], f"benchmarks.{name}.models", "models")
         samples = benchmark["samples"]
-        if benchmark["shards"] > samples:
+        if samples != "all" and benchmark["shards"] > samples:
             raise ConfigError(
                 f"config: benchmarks.{name}.shards is {benchmark['shards']} for {samples} samples; "
                 "give each shard at least one sample"
             )
     ablations = config["ablations"]
-    budgets["ablations.rho.budget"] = ablations["rho"]["budget"]
-    budgets |= {f"ablations.parts.budgets.{value}": value for value in ablations["parts"]["budgets"]}
+    if "rho" in ablations:
+        budgets["ablations.rho.budget"] = ablations["rho"]["budget"]
+    if "parts" in ablations:
+        budgets |= {f"ablations.parts.budgets.{value}": value for value in ablations["parts"]["budgets"]}
     for key, value in budgets.items():
         _above(key, value, "window", window)
     _above(
@@ -259,10 +308,8 @@ def _check_between(config: Config) -> None:
         )
     for tokens in config["efficiency"]["tokens"]:
         _above("efficiency.tokens", tokens, "efficiency.budget", config["efficiency"]["budget"])
-    for part in ("rho", "parts"):
-        _known(
-            ablations[part]["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks"
-        )
+    for part, entry in ablations.items():
+        _known(entry["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks")
     for name in config["masking"]["benchmarks"]:
         _known(name, config["benchmarks"], "masking.benchmarks", "benchmarks")
     if config["kernel"] % 2 == 0:
@@ -281,5 +328,5 @@ def _above(key: str, value: int, limit_key: str, limit: int) -> None:
 def _known(name: str, known: Config, key: str, section: str) -> None:
     if name not in known:
         raise ConfigError(
-            f"config: {key} names {name!r}, which is not under {section}; {_nearest(name, list(known))}"
+            f"config: {key} names {name!r}, which is not under {section}; {nearest(name, list(known))}"
         )

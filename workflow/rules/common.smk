@@ -9,6 +9,7 @@ sys.path[:0] = [str(BASE / "workflow" / "lib"), str(BASE / "src")]
 
 import checks
 import digest
+import narrowing
 from names import FULL_CACHE
 
 
@@ -16,8 +17,9 @@ def checked(config):
     """The configuration of this run, or one clear line."""
     files = [str(path) for path in workflow.config_settings.configfiles or []]
     try:
-        config = checks.replace_sections(config, files, ("models", "benchmarks"))
+        config = narrowing.selected(checks.replace_sections(config, files, ("models", "benchmarks")), files)
         checks.check(config)
+        config = narrowing.limited(config)
         checks.check_writable(f"results/{config['run']}")
     except checks.ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
@@ -108,10 +110,10 @@ def cells_of(benchmark):
     """The (policy label, budget) pairs of a benchmark's run: full cache, every policy at every budget, ablations."""
     budgets = config["benchmarks"][benchmark].get("budgets", config["budgets"])
     cells = [(FULL_CACHE, 0)] + [(policy, budget) for policy in config["policies"] for budget in budgets]
-    rho, parts = config["ablations"]["rho"], config["ablations"]["parts"]
-    if benchmark == rho["benchmark"]:
+    rho, parts = (config["ablations"].get(part, {}) for part in ("rho", "parts"))
+    if benchmark == rho.get("benchmark"):
         cells += [(f"sparsemm[rho={value}]", rho["budget"]) for value in rho["values"]]
-    if benchmark == parts["benchmark"]:
+    if benchmark == parts.get("benchmark"):
         labels = ("local_window", "sparsemm[rho=1.0]", "sparsemm")
         cells += [(label, budget) for label in labels for budget in parts["budgets"]]
     return [list(cell) for cell in dict.fromkeys(cells)]

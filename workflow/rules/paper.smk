@@ -15,12 +15,12 @@ TABLES = {
     "table3": {
         "inputs": {"predictions": PREDICTIONS},
         "code": "reporting/tables/ablations.py",
-        "options": {key: config["ablations"]["rho"][key] for key in ("benchmark", "budget")},
+        "options": {key: config["ablations"].get("rho", {}).get(key) for key in ("benchmark", "budget")},
     },
     "table4": {
         "inputs": {"predictions": PREDICTIONS},
         "code": "reporting/tables/ablations.py",
-        "options": {"benchmark": config["ablations"]["parts"]["benchmark"]},
+        "options": {"benchmark": config["ablations"].get("parts", {}).get("benchmark")},
     },
     "table5": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/tables/accuracy.py"},
     "table_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/tables/ablations.py"},

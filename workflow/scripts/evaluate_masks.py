@@ -13,7 +13,7 @@ with job(snakemake) as run:
 
     settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
     name, masking = snakemake.wildcards.model, settings["masking"]
-    benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked["max_new_tokens"])
+    benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked.get("max_new_tokens"))
     samples = list(benchmark.load(masking["samples"], settings["seed"]))
     scores = HeadScores.load(snakemake.input.scores)
     scores.require_model(name)

@@ -12,7 +12,7 @@ with job(snakemake) as run:
 
     settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
     name, shard = snakemake.wildcards.model, snakemake.params.shard
-    benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked["max_new_tokens"])
+    benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked.get("max_new_tokens"))
     samples = list(benchmark.load(asked["samples"], settings["seed"], shard=shard, shards=asked["shards"]))
     scores = HeadScores.load(snakemake.input.scores)
     scores.require_model(name)

@@ -45,7 +45,7 @@ def match_tokens(
         InputError: an unknown rule.
     """
     check_matching(matching)
-    if matching == "released":
+    if matching in ("released", "stripped"):
         return match_released(token_texts(tokenizer, ids), words)
     return match_exact(*token_spans(tokenizer, ids), words, boxes)
 

@@ -1,0 +1,88 @@
+"""A part of an experiment: `--config models=... benchmarks=...` and `--config limit=n`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from checks import Config, ConfigError, nearest
+
+DEFAULT_FILE = "config/config.yaml"
+_ROWS_A_SHARD = 100  # of a limited run: few rows are not worth a model's start each
+
+
+def selected(config: Config, overrides: list[str]) -> Config:
+    """`config` with only the models and benchmarks that `--config` names, as "a", "a,b" or a list.
+
+    Ablations and masked runs of benchmarks that are left out are left out with them.
+
+    Args:
+        config: `models` and `benchmarks` may be names in place of sections.
+        overrides: the configuration files, the last one first asked for the sections.
+
+    Raises:
+        ConfigError: for a name that no section has.
+    """
+    result = dict(config)
+    for section in ("models", "benchmarks"):
+        names = result[section]
+        if isinstance(names, dict):
+            continue
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",")]
+        known = _section(section, overrides)
+        for name in names or []:
+            if name not in known:
+                raise ConfigError(f"config: {section} names {name!r}; {nearest(str(name), list(known))}")
+        result[section] = {name: known[name] for name in names or []}
+    left = _section("benchmarks", overrides).keys() - result["benchmarks"].keys()
+    if not isinstance(config["benchmarks"], dict):
+        masking = result["masking"]
+        result["masking"] = masking | {"benchmarks": [b for b in masking["benchmarks"] if b not in left]}
+        result["ablations"] = {
+            part: entry for part, entry in result["ablations"].items() if entry["benchmark"] not in left
+        }
+    if not isinstance(config["models"], dict):
+        result["benchmarks"] = {
+            name: _of_models(entry, result["models"]) for name, entry in result["benchmarks"].items()
+        }
+    return result
+
+
+def limited(config: Config) -> Config:
+    """`config` with the first `limit` rows of each benchmark and probe set, two prompt lengths and one repeat."""
+    limit = config["limit"]
+    if limit is None:
+        return config
+    result = dict(config)
+    result["probe"] = config["probe"] | {"images": min(limit, config["probe"]["images"])}
+    result["benchmarks"] = {}
+    for name, entry in config["benchmarks"].items():
+        samples = limit if entry["samples"] == "all" else min(limit, entry["samples"])
+        shards = min(entry["shards"], -(-samples // _ROWS_A_SHARD))
+        result["benchmarks"][name] = entry | {"samples": samples, "shards": shards}
+    result["masking"] = config["masking"] | {"samples": min(limit, config["masking"]["samples"])}
+    efficiency = config["efficiency"]
+    result["efficiency"] = efficiency | {"tokens": sorted(efficiency["tokens"])[:2], "repeats": 1}
+    # A trial of the pipeline must not end where a model reads too few pages to have scores.
+    result["scoring"] = config["scoring"] | {"no_match": "uniform"}
+    return result
+
+
+def _section(section: str, overrides: list[str]) -> Config:
+    """The section of the last file that has it."""
+    for path in [*reversed(overrides), DEFAULT_FILE]:
+        if Path(path).is_file():
+            found: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            if isinstance(found.get(section), dict):
+                return found[section]
+    return {}
+
+
+def _of_models(entry: Config, models: Config) -> Config:
+    """A benchmark's entry with only those of its own models that the run has."""
+    if "models" not in entry:
+        return entry
+    return entry | {"models": [name for name in entry["models"] if name in models]}
