@@ -67,9 +67,7 @@ def score_heads(
     kv_heads = shape(model).num_kv_heads
     if chosen.no_match == "uniform" and not samples.weights.any():
         lacking = "no head hit" if samples.matched.any() else "no token matched"
-        _LOG.warning(
-            "scoring: %s on %d probe images; every head gets the same score", lacking, len(probe)
-        )
+        _LOG.warning("scoring: %s on %d probe images; every head gets the same score", lacking, len(probe))
         metadata["no_match"] = f"uniform: {lacking}"
         return HeadScores.uniform(samples, num_kv_heads=kv_heads, metadata=metadata)
     if not samples.matched.any():
