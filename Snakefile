@@ -33,7 +33,7 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/sources.smk"
 
 
-# The whole experiment. Stages by name: probe, patches, scores, budget, evaluate, efficiency, figures, paper.
+# The whole experiment. Stages by name: fetch, probe, patches, scores, budget, evaluate, efficiency, figures, paper.
 rule all:
     default_target: True
     input:
@@ -46,6 +46,12 @@ rule all:
         EFFICIENCY,
         PROFILE,
         PAPER,
+
+
+# Models, data sets and probe set of the hub, checked against config/sources.lock.yaml; what it lacks is added to it.
+rule fetch:
+    input:
+        fetched,
 
 
 # The OCR images, one file a model family.
