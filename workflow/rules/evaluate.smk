@@ -84,7 +84,7 @@ rule map_attention:
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "probe", "scoring", "attention_maps"),
+        settings=settings("seed", "device", "rules", "generation", "probe", "scoring", "attention_maps"),
         code=code_digest("heads/attention_maps.py", "models/loading.py", "heads/probe.py", "heads/scores.py"),
     script:
         "../scripts/map_attention.py"
