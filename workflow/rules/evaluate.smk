@@ -25,7 +25,7 @@ rule evaluate_shard:
         cells=lambda wildcards: cells_of(wildcards.benchmark),
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "window", "kernel", "rho", "beta", "floor"),
+        settings=settings("seed", "device", "rules", "window", "kernel", "ranking", "rho", "beta", "floor"),
         code=code_digest(
             "evaluation/evaluate.py",
             "models/loading.py",
