@@ -1,4 +1,4 @@
-"""The rule sets' chat formats and images: exact strings, pixels equal to those made by hand, limits and their record."""
+"""The rule sets' chat formats and images: exact strings, pixels equal to those made by hand, limits, their record."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from PIL import Image
 
 from sparsemm.errors import InputError
 from sparsemm.families import make_layout
+from sparsemm.heads.patch_map import PatchMap, map_patches
+from sparsemm.heads.probe import ProbeImage
 from sparsemm.models import (
     ImageLimits,
     build_inputs,
@@ -288,3 +290,22 @@ def test_model_and_processor_agree_on_the_papers_grid(tmp_path):
         assert make_layout(each.model.config, (tile, 3 * tile)).num_tokens == counts[-1]
     assert counts[1] == 16 + 4 * (12 + 1)
     assert counts[0] != counts[1]
+
+
+@pytest.mark.parametrize("kind", rule_models.KINDS)
+def test_patch_map_follows_the_rules(folder, kind):
+    """The same words in the prompts of both rule sets, and another digest."""
+    item = ProbeImage("a", tiny.image(1200, 900), ["one"], [(300.0, 300.0, 500.0, 420.0)])
+    maps: dict[str, PatchMap] = {}
+    for rules in ("paper", "current"):
+        processor = ruled(folder, kind, rules)
+        maps[rules] = map_patches(processor, [item])
+        (word,) = maps[rules].words_of(item)
+        ids = build_inputs(processor, [item.image], ["Read it."])["input_ids"][0]
+        assert (ids[word.prompt_positions] == processor.image_token_id).all()
+        x0, y0, x1, y1 = word.cells.T
+        assert 250 < x0.min() <= 300
+        assert 250 < y0.min() <= 300
+        assert 500 <= x1.max() < 550
+        assert 420 <= y1.max() < 470
+    assert (maps["paper"].digest() != maps["current"].digest()) == (kind != "mistral")
