@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -145,7 +146,7 @@ def test_questions_about_an_image_are_side_by_side() -> None:
     samples = list(Asked().load(None, 0))
     order = [sample.image_id for batch in batches(samples, 4) for sample in batch]
     assert len(order) == 15
-    assert sum(a != b for a, b in zip(order, order[1:])) == 4
+    assert sum(a != b for a, b in itertools.pairwise(order)) == 4
 
 
 def out_of_memory_above(rows: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:

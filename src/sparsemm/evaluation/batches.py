@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL.Image import Image
+
 from sparsemm.benchmarks import Benchmark, Sample, UnreadableImage
 from sparsemm.evaluation.engine.run import EngineOutput, run_cells
 from sparsemm.evaluation.images import ImageMemory, split_unreadable
@@ -100,7 +102,7 @@ def _inputs(
 
     The only place where images are decoded; they are freed before the text model runs.
     """
-    images = []
+    images: list[Image] = []
     if memory is None:
         readable, images, unreadable = split_unreadable(samples)
     else:

@@ -25,8 +25,8 @@ def score_columns(
         rules: the chosen rule set, whose score is `score`.
 
     Returns:
-        Columns SCORES, float64, in the frame's order. NaN for a metric of whole runs (a shard is only a part of one, see
-        `score_run`) and for a rule set that the benchmark does not have.
+        Columns SCORES, float64, in the frame's order. NaN for a metric of whole runs, of which a shard is only a part
+        (`score_run` scores them), and for a rule set that the benchmark does not have.
     """
     found: list[tuple[Metric, pd.Series]] = []
     scores = {}

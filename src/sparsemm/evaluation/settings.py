@@ -70,7 +70,6 @@ def run_facts(
     first = next(iter(samples), None)
     return {
         "model_revision": loaded.revision,
-        "dataset": benchmark.name,
         "metric": benchmark.metric,
         "rules": settings.rules,
         "generation": in_force(loaded.model, settings.generation),
@@ -92,8 +91,10 @@ def work_facts(
         )
     return {
         **run_facts(loaded, benchmark, samples, settings),
+        "benchmark": benchmark.name,
         "model": [loaded.name, str(loaded.model.dtype), loaded.model.device.type],
         "image_limits": image_limits(loaded.processor),
+        "chat_template": str(loaded.processor.chat_template),
         "samples": asked.hexdigest(),
         "batch_size": settings.batch_size,
         "torch": torch.__version__,

@@ -30,6 +30,7 @@ from sparsemm.heads.samples import HeadSamples
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
 from sparsemm.models.generation_settings import in_force
+from sparsemm.models.image_limits import image_limits
 from sparsemm.models.loading import build_inputs, shape
 from sparsemm.results.provenance import model_name
 from sparsemm.results.resume import ResumableWork, Rows
@@ -191,6 +192,7 @@ def _facts(
     return {
         "model": _model_digest(model),
         "image_processor": str(processor.image_processor.to_dict()),
+        "images": str(image_limits(processor)),
         "chat_template": str(processor.chat_template),
         "rules": settings.rules(),
         "generation": in_force(model, settings.generation),
