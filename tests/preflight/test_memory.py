@@ -1,4 +1,4 @@
-"""The estimate of a job's memory against the engine's tensors, measured, and the constants it shares with the engine."""
+"""The estimate of a job's memory against the engine's tensors, measured, and the constants the two share."""
 
 from __future__ import annotations
 
