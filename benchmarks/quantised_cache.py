@@ -57,7 +57,10 @@ def answer(
     ticks = Ticks()
     with compress(loaded.model, policy, storage=storage) as run:
         out = loaded.model.generate(
-            **inputs, max_new_tokens=benchmark.max_new_tokens, do_sample=False, streamer=ticks
+            **inputs,
+            max_new_tokens=benchmark.generation(loaded.family).max_new_tokens,
+            do_sample=False,
+            streamer=ticks,
         )
     text = loaded.processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     steps = [1e3 * (b - a) for a, b in zip(ticks.times[1:], ticks.times[2:])]  # the first is the prompt

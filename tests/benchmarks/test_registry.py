@@ -1,4 +1,4 @@
-"""Names of benchmarks: cheap to list, each with its file; the hub's are plans that refuse to run."""
+"""Names of benchmarks: cheap to list, each with its file and both rule sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sparsemm.benchmarks import Benchmark, benchmark_names, get_benchmark, score_rows, task_text
+from sparsemm.benchmarks import Benchmark, benchmark_names, get_benchmark
 from sparsemm.errors import InputError
 
 HUB = ["docvqa", "ocrbench", "textvqa", "chartqa", "textcaps", "mmbench", "gqa", "vqav2"]
@@ -31,20 +31,12 @@ def test_every_name_is_a_benchmark_of_that_name_with_both_rule_sets(name: str) -
     assert set(benchmark.rules) == {"paper", "current"}
 
 
-def test_hub_benchmarks_are_planned_but_refuse_to_run() -> None:
+def test_the_paper_s_eight_come_from_the_hub_and_two_of_them_are_scored_as_a_whole() -> None:
     assert benchmark_names()[-8:] == HUB
-    for name in HUB:
-        for refused in (
-            lambda name=name: get_benchmark(name).load(1, 0),
-            lambda name=name: task_text(name, {"question": "?"}),
-            lambda name=name: score_rows(name, [{"answers": ["a"]}], ["a"]),
-        ):
-            with pytest.raises(InputError, match=rf"^benchmarks\.{name}: .* later version") as error:
-                refused()
-            assert "\n" not in str(error.value)
-    whole_run = [name for name in HUB if not get_benchmark(name).rules["paper"].by_row]
-    assert whole_run == ["textcaps", "mmbench"]
-    assert get_benchmark("textcaps").rules["paper"].top == 10.0
+    for rules in ("paper", "current"):
+        whole_run = [name for name in HUB if not get_benchmark(name).rules[rules].by_row]
+        assert whole_run == ["textcaps", "mmbench"]
+        assert get_benchmark("textcaps").rules[rules].top == 10.0
 
 
 def test_bad_names_and_lengths_are_refused() -> None:
@@ -52,4 +44,11 @@ def test_bad_names_and_lengths_are_refused() -> None:
         get_benchmark("docvqq")
     with pytest.raises(InputError, match="max_new_tokens"):
         get_benchmark("synth-ocr", max_new_tokens=0)
-    assert get_benchmark("docvqa", max_new_tokens=5).max_new_tokens == 5
+    assert get_benchmark("docvqa", max_new_tokens=5).generation("").max_new_tokens == 5
+    assert get_benchmark("synth-ocr", max_new_tokens=5).generation("qwen2_vl") == (5, ())
+
+
+def test_a_drawn_benchmark_has_no_hub_and_no_folder() -> None:
+    for key in ("hub", "folder"):
+        with pytest.raises(InputError, match=rf"^benchmarks\.synth-ocr\.{key}: .*leave the key out"):
+            get_benchmark("synth-ocr", **{key: "a/b"})  # type: ignore[arg-type]

@@ -8,28 +8,33 @@ from typing import Any
 
 import pytest
 
-from sparsemm.benchmarks import Benchmark, Metric, RowMetric, RunMetric, Sample, score_rows, task_text
+from sparsemm.benchmarks import (
+    Benchmark,
+    Generation,
+    Metric,
+    RowMetric,
+    RunMetric,
+    Sample,
+    Unit,
+    score_rows,
+    task_text,
+)
 from sparsemm.errors import InputError
 
 ROW = {"question": "What is the value of ABC?", "answers": ["12", "XY 34"]}
 
 
-def groups_of_rotations(
-    rows: Sequence[Mapping[str, Any]], predictions: Sequence[str]
-) -> tuple[list[float | None], float]:
+def groups_of_rotations(rows: Sequence[Mapping[str, Any]], predictions: Sequence[str]) -> list[Unit]:
     """As MMBench: a question is right if every rotation of it is."""
     right: dict[int, bool] = {}
     for row, text in zip(rows, predictions, strict=True):
         right[row["group"]] = right.get(row["group"], True) and text == row["answer"]
-    return [None] * len(rows), sum(right.values()) / len(right)
+    return [Unit(2 * group, float(value)) for group, value in right.items()]
 
 
-def overlap(
-    rows: Sequence[Mapping[str, Any]], predictions: Sequence[str]
-) -> tuple[list[float | None], float]:
-    """As CIDEr: a row has a score, which depends on the whole run; at most 10."""
-    each: list[float | None] = [10.0 * predictions.count(text) / len(rows) for text in predictions]
-    return each, max(score for score in each if score is not None)
+def overlap(rows: Sequence[Mapping[str, Any]], predictions: Sequence[str]) -> list[Unit]:
+    """As CIDEr: a row's score depends on the whole run; at most 10."""
+    return [Unit(i, 10.0 * predictions.count(text) / len(rows)) for i, text in enumerate(predictions)]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,6 @@ class MadeUp:
 
     name: str = "made-up"
     metric: str = "several"
-    max_new_tokens: int = 4
 
     @property
     def rules(self) -> Mapping[str, Metric]:
@@ -46,9 +50,17 @@ class MadeUp:
             "paper": RunMetric(groups_of_rotations),
             "current": RowMetric(lambda row, text: float(text == row["answer"])),
             "captions": RunMetric(overlap, top=10.0),
+            "absent": RunMetric(
+                lambda rows, texts: [Unit(0, 1.0), Unit(1, None)], lacks=lambda: "no Java: get it"
+            ),
+            "nothing": RunMetric(lambda rows, texts: []),
+            "percent": RowMetric(lambda row, text: float(text == row["answer"]), out_of=100),
         }
 
-    def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
+    def generation(self, family: str) -> Generation:
+        return Generation(4)
+
+    def load(self, count: int | None, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
         raise NotImplementedError
 
     def prompt(self, row: Mapping[str, Any], family: str = "", *, rules: str = "paper") -> str:
@@ -70,12 +82,18 @@ def test_a_metric_may_need_the_whole_run() -> None:
     assert score_rows(made, rows, answers) == ([None] * 6, 2 / 3)
     assert score_rows(made, rows, answers, rules="current") == ([1, 1, 1, 0, 1, 1], 5 / 6)
     each, corpus = score_rows(made, rows, answers, rules="captions")
-    assert corpus == max(each) == pytest.approx(50 / 6)
-    assert {name: metric.top for name, metric in made.rules.items()} == {
-        "paper": 1,
-        "current": 1,
-        "captions": 10,
-    }
+    assert each == [None] * 6
+    assert corpus == pytest.approx((5 * 50 / 6 + 10 / 6) / 6)
+    assert {name for name, metric in made.rules.items() if metric.top == 10.0} == {"captions"}
+    assert score_rows(made, rows, answers, rules="percent")[1] == 0.05
+
+
+def test_a_run_without_scores_says_why() -> None:
+    rows = [{"group": 0, "answer": "A"}] * 2
+    with pytest.raises(InputError, match=r"^benchmarks\.made-up: no score: no Java: get it$"):
+        score_rows(MadeUp(), rows, ["A", "A"], rules="absent")
+    with pytest.raises(InputError, match=r"^benchmarks\.made-up: .*nothing that can be scored"):
+        score_rows(MadeUp(), rows, ["A", "A"], rules="nothing")
 
 
 def test_rule_sets_and_families_may_be_asked_differently() -> None:

@@ -90,3 +90,9 @@ def test_shards_tile_the_samples(count: int, shards: int) -> None:
 def test_a_shard_out_of_range_is_refused(shard: int, shards: int) -> None:
     with pytest.raises(InputError, match="shard"):
         list(get_benchmark("synth-docvqa").load(10, 0, shard=shard, shards=shards))
+
+
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_drawn_documents_have_no_end(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^benchmarks\.{name}\.samples: .*give a number"):
+        get_benchmark(name).load(None, 0)

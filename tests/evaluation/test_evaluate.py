@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparsemm.benchmarks import Metric, RowMetric, RunMetric, Sample, get_benchmark, score_rows
+from sparsemm.benchmarks import (
+    Generation,
+    Metric,
+    RowMetric,
+    RunMetric,
+    Sample,
+    Unit,
+    get_benchmark,
+    score_rows,
+)
 from sparsemm.errors import InputError
 from sparsemm.evaluation.batches import batches
 from sparsemm.evaluation.cells import Cell, describe, make_cells
@@ -208,14 +217,16 @@ class Rotated:
 
     name: str = "rotated"
     metric: str = "groups"
-    max_new_tokens: int = 3
 
     @property
     def rules(self) -> Mapping[str, Metric]:
         return {
-            "paper": RunMetric(lambda rows, texts: ([None] * len(rows), 0.0)),
+            "paper": RunMetric(lambda rows, texts: [Unit(0, 0.0)]),
             "current": RowMetric(by_length),
         }
+
+    def generation(self, family: str) -> Generation:
+        return Generation(3)
 
     def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
         for sample in get_benchmark("synth-docvqa").load(count, seed):

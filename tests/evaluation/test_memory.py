@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import sparsemm.evaluation.batches as batches
-from sparsemm.benchmarks import EncodedImage, Metric, RowMetric, Sample
+from sparsemm.benchmarks import EncodedImage, Generation, Metric, RowMetric, Sample
 from sparsemm.evaluation.engine.run import EngineOutput
 from sparsemm.evaluation.evaluate import evaluate, make_cells
 from sparsemm.evaluation.masking import Masking, evaluate_masks
@@ -69,11 +69,13 @@ class Pages:
     count: Count = field(default_factory=Count)
     name: str = "pages"
     metric: str = "accuracy"
-    max_new_tokens: int = 2
 
     @property
     def rules(self) -> Mapping[str, Metric]:
         return {"paper": RowMetric(lambda row, text: float(text == row["answer"]))}
+
+    def generation(self, family: str) -> Generation:
+        return Generation(2)
 
     def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
         files = [page_file(number) for number in range(4)]

@@ -17,7 +17,7 @@ PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
 
 def test_lock_names_every_repository_of_the_paper(tmp_path: Path) -> None:
     models = {model["hub"] for model in PAPER["models"].values()}
-    data_sets = {get_benchmark(name).dataset for name in PAPER["benchmarks"]}
+    data_sets = {get_benchmark(name).hub[0] for name in PAPER["benchmarks"]}
     repositories = [Repository("model", name, {"config.json": name.encode()}) for name in models]
     repositories += [Repository("dataset", name, {"data.parquet": name.encode()}) for name in data_sets]
     project = make_project(tmp_path / "project", copy=True)

@@ -13,8 +13,8 @@ with job(snakemake):
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     models = [model for model in snakemake.params.models.values() if "hub" in model]
     wanted = {("model", model["hub"]): model.get("revision", "main") for model in models}
-    data_sets = [getattr(get_benchmark(name), "dataset", None) for name in snakemake.params.benchmarks]
-    wanted |= {("dataset", data_set): "main" for data_set in data_sets if data_set is not None}
+    data_sets = [getattr(get_benchmark(name), "hub", ())[:1] for name in snakemake.params.benchmarks]
+    wanted |= {("dataset", data_set): "main" for first in data_sets for data_set in first}
     if not wanted:
         raise InputError(
             "models, benchmarks: nothing of this configuration comes from the hub; use --configfile config/paper.yaml"

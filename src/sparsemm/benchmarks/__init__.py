@@ -5,15 +5,16 @@ Importing this package loads no benchmark and no torch.
 
 from __future__ import annotations
 
-from sparsemm.benchmarks.base import Benchmark, Row, Sample
+from sparsemm.benchmarks.base import Benchmark, Generation, Row, Sample
 from sparsemm.benchmarks.images import EncodedImage, LazyImage
-from sparsemm.benchmarks.metric import Metric, RowMetric, RunMetric, Scores
+from sparsemm.benchmarks.metric import Metric, RowMetric, RunMetric, Scores, Unit
 from sparsemm.benchmarks.registry import benchmark_names, get_benchmark
 from sparsemm.benchmarks.scoring import score_rows, task_text
 
 __all__ = [
     "Benchmark",
     "EncodedImage",
+    "Generation",
     "LazyImage",
     "Metric",
     "Row",
@@ -21,6 +22,7 @@ __all__ = [
     "RunMetric",
     "Sample",
     "Scores",
+    "Unit",
     "benchmark_names",
     "get_benchmark",
     "score_rows",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sparsemm.benchmarks.images import LazyImage
 from sparsemm.benchmarks.metric import Metric
@@ -32,6 +32,18 @@ class Sample:
     image: LazyImage = field(repr=False, compare=False)
 
 
+class Generation(NamedTuple):
+    """How long an answer gets.
+
+    Attributes:
+        max_new_tokens: the longest answer, in tokens.
+        until: the finished answer is cut where the first of these strings appears.
+    """
+
+    max_new_tokens: int
+    until: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Benchmark(Protocol):
     """A named set of questions, the text they are asked with and how answers are scored."""
@@ -45,15 +57,14 @@ class Benchmark(Protocol):
         """What tables call the score."""
 
     @property
-    def max_new_tokens(self) -> int:
-        """The longest answer, in tokens."""
-
-    @property
     def rules(self) -> Mapping[str, Metric]:
         """The metric under every named rule set: "paper" (the authors' evaluation), "current" (today's lmms-eval)."""
 
-    def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
-        """Yield this shard's samples of the first ``count``, in order, one at a time.
+    def generation(self, family: str) -> Generation:
+        """The longest answer and the stop strings for models of a family (`Loaded.family`)."""
+
+    def load(self, count: int | None, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
+        """Yield this shard's samples of the first ``count`` (None: of all), in order, one at a time.
 
         Raises:
             InputError: for a shard number out of range, or data that cannot be read.

@@ -1,86 +1,126 @@
-"""The paper's eight benchmarks as plans: where their data are, how long answers get, what the metric is called.
-
-A plan has a place in dry runs; it refuses to read rows, to ask and to score.
-"""
+"""What the benchmarks of the hub share: rows that were fetched, the text they are asked with, answers and metric."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sparsemm.benchmarks.base import Row, Sample, shard_indices
-from sparsemm.benchmarks.metric import Metric, RowMetric, RunMetric
+from sparsemm.benchmarks.base import Generation, Row, Sample
+from sparsemm.benchmarks.metric import Metric
 from sparsemm.errors import InputError
+
+if TYPE_CHECKING:
+    from sparsemm.benchmarks.stored import Join, Stored, StoredRow
+
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # families whose finished answers are cut at a stop string
+SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
 
 
 @dataclass(frozen=True)
 class HubBenchmark:
-    """A planned benchmark.
+    """Questions about images, fetched from the hub and kept as they are there.
 
     Attributes:
-        dataset: id on the hub, with its configuration and split.
-        whole_run: whether the metric needs the whole run (CIDEr, MMBench's groups) and not single rows.
-        top: the metric's best value.
+        name: in configurations and result paths.
+        metric: what tables call the score.
+        hub: ids of the data set, in the order in which they are tried.
+        config: the data set's configuration.
+        split: its split.
+        columns: name -> kinds that are allowed (see `Stored`); the image is in "image".
+        ask: the text that the model is asked, from a row.
+        answers: the right answers of a row, as strings; none where the row has none.
+        rules: the metric under "paper" and "current".
+        new_tokens: the longest answer in tokens, one number or a number a family ("" for all others).
+        until: where the finished answers of Qwen models are cut.
+        join: where the images are, if not among the rows.
+        folder: where the rows are; default: data/benchmarks/<name>.
     """
 
     name: str
     metric: str
-    max_new_tokens: int
-    dataset: str
+    hub: tuple[str, ...]
     config: str
     split: str
-    whole_run: bool = False
-    top: float = 1.0
+    columns: Mapping[str, tuple[str, ...]] = field(repr=False)
+    ask: Callable[[Row], str] = field(repr=False)
+    answers: Callable[[Row], Sequence[str]] = field(repr=False)
+    rules: Mapping[str, Metric] = field(repr=False)
+    new_tokens: int | Mapping[str, int]
+    until: tuple[str, ...] = ("\n\n",)
+    join: Join | None = None
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        """The folder's default holds the name."""
+        if self.folder == Path():
+            object.__setattr__(self, "folder", Path("data/benchmarks") / self.name)
 
     @property
-    def rules(self) -> Mapping[str, Metric]:
-        """Both rule sets, of the metric's kind; they refuse to score."""
-        metric: Metric = RunMetric(self._score, self.top) if self.whole_run else RowMetric(self._score)
-        return {"paper": metric, "current": metric}
+    def stored(self) -> Stored:
+        """What is read of the data set."""
+        from sparsemm.benchmarks.stored import Stored
 
-    def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
-        """Refuse when it is called, not when the first sample is asked for.
+        return Stored(self.name, self.config, self.split, self.columns, self.join)
+
+    def generation(self, family: str) -> Generation:
+        """The longest answer and the stop strings for models of a family."""
+        tokens = self.new_tokens
+        if not isinstance(tokens, int):
+            tokens = tokens[family] if family in tokens else tokens[""]
+        return Generation(tokens, self.until if family in QWEN else ())
+
+    def load(self, count: int | None, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
+        """Yield the shard's samples; see `Benchmark.load`. All questions about an image are in one shard.
 
         Raises:
-            InputError: always.
+            InputError: for data that were not fetched or have other columns, a shard out of range, or a row without
+                answers.
         """
-        shard_indices(count, shard, shards)
-        self._refuse(f"reading {self.dataset}")
+        from sparsemm.benchmarks.stored import stored_rows
+
+        found = stored_rows(self.stored, self.folder, count, shard=shard, shards=shards)
+        return (self._sample(row) for row in found)
 
     def prompt(self, row: Row, family: str = "", *, rules: str = "paper") -> str:
-        """Refuse, as `load` does.
+        """The text of a row, the same for every family and rule set."""
+        return self.ask(row)
 
-        Raises:
-            InputError: always.
-        """
-        self._refuse(f"asking about rows of {self.dataset}")
-
-    def _score(self, rows: Any, predictions: Any) -> NoReturn:
-        self._refuse(f"scoring by {self.metric}")
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise InputError(
-            f"benchmarks.{self.name}: {what} comes with a later version; this one plans the benchmark "
-            f"(dry run) but cannot run it: use synth-docvqa, synth-ocr or synth-chart"
-        )
+    def _sample(self, row: StoredRow) -> Sample:
+        own = f"{self.name}-{row.index:06d}"
+        answers = tuple(self.answers(row.data))
+        if not answers or not all(isinstance(answer, str) for answer in answers):
+            raise InputError(
+                f"benchmarks.{self.name}: row {own} has no answers; "
+                f"use a split and a revision that have them ({self.split} had)"
+            )
+        return Sample(own, row.image_id, answers, row.data, row.image)
 
 
-DOCVQA = HubBenchmark("docvqa", "ANLS", 32, "lmms-lab/DocVQA", "DocVQA", "validation")
-OCRBENCH = HubBenchmark("ocrbench", "accuracy", 128, "echo840/OCRBench", "default", "test")
-TEXTVQA = HubBenchmark("textvqa", "VQA accuracy", 16, "lmms-lab/textvqa", "default", "validation")
-CHARTQA = HubBenchmark("chartqa", "relaxed accuracy", 16, "lmms-lab/ChartQA", "default", "test")
-TEXTCAPS = HubBenchmark(
-    "textcaps", "CIDEr", 64, "lmms-lab/TextCaps", "default", "val", whole_run=True, top=10.0
-)
-MMBENCH = HubBenchmark("mmbench", "accuracy", 16, "lmms-lab/MMBench", "en", "dev", whole_run=True)
-# GQA keeps questions and images in two configurations; they join on imageId = id.
-GQA = HubBenchmark(
-    "gqa",
-    "accuracy",
-    16,
-    "lmms-lab/GQA",
-    "testdev_balanced_instructions+testdev_balanced_images",
-    "testdev",
-)
-VQAV2 = HubBenchmark("vqav2", "VQA accuracy", 16, "lmms-lab/VQAv2", "default", "validation")
+def text(row: Row, column: str) -> str:
+    """A column of a row that must hold a string.
+
+    Raises:
+        KeyError: for a missing column.
+        InputError: for a cell of another type.
+    """
+    value = row[column]
+    if not isinstance(value, str):
+        raise InputError(f"{column} is {value!r}: give a string")
+    return value
+
+
+def question(row: Row) -> str:
+    """The row's question, asked for a word or phrase."""
+    return text(row, "question") + SHORT_ANSWER
+
+
+def one_answer(row: Row) -> list[str]:
+    """The column `answer`; an empty one is none."""
+    return [row["answer"]] if row["answer"] else []
+
+
+def all_answers(row: Row) -> list[str]:
+    """The column `answers`."""
+    return list(row["answers"] or ())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,9 @@ from sparsemm.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-_BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises for bytes that it cannot decode
+# What Pillow raises for bytes that it cannot decode, beside DecompressionBombError.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class LazyImage(Protocol):
@@ -22,7 +26,7 @@ class LazyImage(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in px."""
+        """Width and height in px; 0 and 0 where it is known beforehand that `open` will fail."""
 
     @property
     def digest(self) -> str:
@@ -40,10 +44,12 @@ class EncodedImage:
         name: what an error message calls the image.
         read: returns the encoded bytes. Called once for size and digest together, and at every `open`; a benchmark
             with large images reads them from its file here and keeps none.
+        known: size and digest, where an index has them: then they take no read.
     """
 
     name: str
     read: Callable[[], bytes]
+    known: tuple[tuple[int, int], str] | None = None
 
     @classmethod
     def of(cls, name: str, image: Image.Image) -> EncodedImage:
@@ -54,16 +60,12 @@ class EncodedImage:
 
     @cached_property
     def _known(self) -> tuple[tuple[int, int], str]:
-        from PIL import Image
-
+        if self.known is not None:
+            return self.known
         data = self.read()
-        try:
-            with Image.open(
-                io.BytesIO(data)
-            ) as header:  # Pillow reads the header here, the pixels in `open` below
-                size = header.size
-        except _BROKEN as error:
-            raise self._broken() from error
+        size = image_size(data)
+        if size == (0, 0):
+            raise self._broken()
         return size, hashlib.sha256(data).hexdigest()
 
     @property
@@ -85,18 +87,38 @@ class EncodedImage:
         return self._known[1]
 
     def open(self) -> Image.Image:
-        """The decoded image, RGB.
+        """The decoded image, RGB, turned as its EXIF orientation says, which is what `datasets` gives.
 
         Raises:
-            InputError: for bytes that are no whole image.
+            InputError: for bytes that are no whole image, or one without area.
         """
-        from PIL import Image
+        from PIL import Image, ImageOps
 
+        data = self.read()
         try:
-            with Image.open(io.BytesIO(self.read())) as image:
-                return image.convert("RGB")
-        except _BROKEN as error:
+            with Image.open(io.BytesIO(data)) as image:
+                if min(image.size) < 1:
+                    raise self._broken()
+                image.load()
+                return ImageOps.exif_transpose(image).convert("RGB")
+        except (*_BROKEN, Image.DecompressionBombError) as error:
             raise self._broken() from error
 
     def _broken(self) -> InputError:
         return InputError(f"{self.name}: its image is truncated or in an unknown format; get the data again")
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height in px of an encoded image as `open` gives it, from its header; 0 and 0 if it has none."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            width, height = header.size
+            # Not header.getexif(): for PNG that decodes the pixels.
+            turned = Image.Image.getexif(header).get(0x0112) in _TURNED
+    except (*_BROKEN, Image.DecompressionBombError):
+        return 0, 0
+    if min(width, height) < 1:
+        return 0, 0
+    return (height, width) if turned else (width, height)

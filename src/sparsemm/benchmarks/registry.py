@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sparsemm.benchmarks.base import Benchmark
@@ -15,14 +16,14 @@ BENCHMARKS: Mapping[str, str] = {
     "synth-docvqa": "synth_docvqa.SYNTH_DOCVQA",
     "synth-ocr": "synth_ocr.SYNTH_OCR",
     "synth-chart": "synth_chart.SYNTH_CHART",
-    "docvqa": "hub.DOCVQA",
-    "ocrbench": "hub.OCRBENCH",
-    "textvqa": "hub.TEXTVQA",
-    "chartqa": "hub.CHARTQA",
-    "textcaps": "hub.TEXTCAPS",
-    "mmbench": "hub.MMBENCH",
-    "gqa": "hub.GQA",
-    "vqav2": "hub.VQAV2",
+    "docvqa": "docvqa.DOCVQA",
+    "ocrbench": "ocrbench.OCRBENCH",
+    "textvqa": "textvqa.TEXTVQA",
+    "chartqa": "chartqa.CHARTQA",
+    "textcaps": "textcaps.TEXTCAPS",
+    "mmbench": "mmbench.MMBENCH",
+    "gqa": "gqa.GQA",
+    "vqav2": "vqav2.VQAV2",
 }
 
 
@@ -31,18 +32,45 @@ def benchmark_names() -> list[str]:
     return list(BENCHMARKS)
 
 
-def get_benchmark(name: str, *, max_new_tokens: int | None = None) -> Benchmark:
-    """The benchmark called ``name``, with its answer length changed if ``max_new_tokens`` is given.
+def get_benchmark(
+    name: str,
+    *,
+    max_new_tokens: int | None = None,
+    hub: str | Sequence[str] | None = None,
+    folder: str | Path | None = None,
+) -> Benchmark:
+    """The benchmark called ``name``.
+
+    Args:
+        name: one of `benchmark_names()`.
+        max_new_tokens: the longest answer, for every family, in place of the benchmark's own.
+        hub: ids of its data set, in the order in which they are tried, in place of its own.
+        folder: where its fetched rows are, in place of data/benchmarks/<name>.
 
     Raises:
-        InputError: for an unknown name or a length that is not positive.
+        InputError: for an unknown name, a length that is not positive, no id, or a hub or folder for a benchmark that
+            is not from the hub.
     """
     if name not in BENCHMARKS:
         raise InputError(f"benchmarks.{name}: unknown benchmark; use one of {', '.join(BENCHMARKS)}")
     file, _, item = BENCHMARKS[name].partition(".")
     found: Any = getattr(importlib.import_module(f"sparsemm.benchmarks.{file}"), item)
-    if max_new_tokens is None:
-        return found  # type: ignore[no-any-return]
-    if max_new_tokens < 1:
-        raise InputError(f"benchmarks.{name}.max_new_tokens: {max_new_tokens} is not positive; use 1 or more")
-    return replace(found, max_new_tokens=max_new_tokens)  # type: ignore[no-any-return]
+    changes: dict[str, Any] = {}
+    if max_new_tokens is not None:
+        if max_new_tokens < 1:
+            raise InputError(
+                f"benchmarks.{name}.max_new_tokens: {max_new_tokens} is not positive; use 1 or more"
+            )
+        changes["new_tokens"] = max_new_tokens
+    if hub is not None:
+        changes["hub"] = (hub,) if isinstance(hub, str) else tuple(hub)
+        if not changes["hub"]:
+            raise InputError(f"benchmarks.{name}.hub: no id; give one or more, or leave the key out")
+    if folder is not None:
+        changes["folder"] = Path(folder)
+    for key in ("hub", "folder"):
+        if key in changes and not hasattr(found, key):
+            raise InputError(
+                f"benchmarks.{name}.{key}: its documents are drawn, not fetched; leave the key out"
+            )
+    return replace(found, **changes) if changes else found  # type: ignore[no-any-return]

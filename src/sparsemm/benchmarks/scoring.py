@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from sparsemm.benchmarks.base import Benchmark, Row
 from sparsemm.benchmarks.metric import Metric
@@ -26,8 +27,8 @@ def score_rows(
         set reports it: 0 to 1, CIDEr 0 to 10.
 
     Raises:
-        InputError: for an unknown benchmark or rule set, no rows, another number of predictions than of rows, or a row
-            that lacks a column.
+        InputError: for an unknown benchmark or rule set, no rows, another number of predictions than of rows, a row
+            that lacks a column or answers, or a metric that cannot be computed here (CIDEr without Java).
     """
     benchmark = get_benchmark(name) if isinstance(name, str) else name
     if len(rows) != len(predictions) or not rows:
@@ -36,10 +37,8 @@ def score_rows(
             "give one for every row, at least one"
         )
     metric = rule_set(benchmark, rules)
-    try:
+    with _named(benchmark):
         scores = metric(rows, [text.strip() for text in predictions])
-    except KeyError as error:
-        raise _lacking(benchmark, error) from error
     return scores.rows, scores.total
 
 
@@ -56,10 +55,8 @@ def task_text(name: str | Benchmark, row: Row, *, rules: str = "paper") -> str:
     """
     benchmark = get_benchmark(name) if isinstance(name, str) else name
     rule_set(benchmark, rules)
-    try:
+    with _named(benchmark):
         return benchmark.prompt(row, rules=rules)
-    except KeyError as error:
-        raise _lacking(benchmark, error) from error
 
 
 def rule_set(benchmark: Benchmark, rules: str) -> Metric:
@@ -76,7 +73,14 @@ def rule_set(benchmark: Benchmark, rules: str) -> Metric:
     return known[rules]
 
 
-def _lacking(benchmark: Benchmark, error: KeyError) -> InputError:
-    return InputError(
-        f"benchmarks.{benchmark.name}: a row lacks the column {error}; give the data set's own columns"
-    )
+@contextlib.contextmanager
+def _named(benchmark: Benchmark) -> Iterator[None]:
+    """Errors about rows name the benchmark."""
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(
+            f"benchmarks.{benchmark.name}: a row lacks the column {error}; give the data set's own columns"
+        ) from error
+    except InputError as error:
+        raise InputError(f"benchmarks.{benchmark.name}: {error}") from error

@@ -12,5 +12,5 @@ def _score(row: Row, prediction: str) -> float:
 
 
 SYNTH_CHART = SyntheticBenchmark(
-    "synth-chart", "relaxed accuracy", max_new_tokens=8, ask=ask_value, score=_score, kind="chart"
+    "synth-chart", "relaxed accuracy", new_tokens=8, ask=ask_value, score=_score, kind="chart"
 )

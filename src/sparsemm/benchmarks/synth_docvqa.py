@@ -11,4 +11,4 @@ def _score(row: Row, prediction: str) -> float:
     return anls(prediction, row["answers"])
 
 
-SYNTH_DOCVQA = SyntheticBenchmark("synth-docvqa", "ANLS", max_new_tokens=12, ask=ask_value, score=_score)
+SYNTH_DOCVQA = SyntheticBenchmark("synth-docvqa", "ANLS", new_tokens=12, ask=ask_value, score=_score)

@@ -18,4 +18,4 @@ def _score(row: Row, prediction: str) -> float:
     return contains_accuracy(prediction, row["answers"])
 
 
-SYNTH_OCR = SyntheticBenchmark("synth-ocr", "accuracy", max_new_tokens=160, ask=_ask, score=_score)
+SYNTH_OCR = SyntheticBenchmark("synth-ocr", "accuracy", new_tokens=160, ask=_ask, score=_score)

@@ -10,10 +10,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sparsemm.benchmarks.base import Row, Sample, shard_indices
+from sparsemm.benchmarks.base import Generation, Row, Sample, shard_indices
 from sparsemm.benchmarks.images import EncodedImage
 from sparsemm.benchmarks.metric import Metric, RowMetric
 from sparsemm.documents.pages import Document, generate_document
+from sparsemm.errors import InputError
 
 Ask = Callable[[Document, random.Random], tuple[str, str]]
 
@@ -23,6 +24,7 @@ class SyntheticBenchmark:
     """Questions about drawn documents, one a document. Columns of a row: question (str), answers (list of str).
 
     Args:
+        new_tokens: the longest answer, for every family.
         ask: question and answer for a document; draws from the generator that drew the document.
         score: the metric of a row, in [0, 1], the same in every rule set.
         kind: of document, ``page`` or ``chart``.
@@ -30,7 +32,7 @@ class SyntheticBenchmark:
 
     name: str
     metric: str
-    max_new_tokens: int
+    new_tokens: int
     ask: Ask = field(repr=False)
     score: Callable[[Row, str], float] = field(repr=False)
     kind: str = "page"
@@ -41,8 +43,23 @@ class SyntheticBenchmark:
         metric = RowMetric(self.score)
         return {"paper": metric, "current": metric}
 
-    def load(self, count: int, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
-        """Yield the shard's samples; see `Benchmark.load`."""
+    def generation(self, family: str) -> Generation:
+        """The same for every family; nothing stops an answer early."""
+        return Generation(self.new_tokens)
+
+    def load(self, count: int | None, seed: int, *, shard: int = 0, shards: int = 1) -> Iterator[Sample]:
+        """Yield the shard's samples; see `Benchmark.load`.
+
+        Raises:
+            InputError: for a shard out of range, or all samples: there is no end of them.
+        """
+        if count is None:
+            raise InputError(
+                f"benchmarks.{self.name}.samples: documents are drawn without end; give a number"
+            )
+        return self._samples(count, seed, shard, shards)
+
+    def _samples(self, count: int, seed: int, shard: int, shards: int) -> Iterator[Sample]:
         for index in shard_indices(count, shard, shards):
             rng = random.Random(f"{self.name}-{seed}-{index}")
             document = generate_document(rng, split="eval", kind=self.kind)

@@ -40,7 +40,7 @@ def answer(
         loaded.model,
         _inputs(loaded, benchmark, samples, settings.rules),
         policies,
-        max_new_tokens=settings.new_tokens(benchmark),
+        max_new_tokens=settings.new_tokens(benchmark, loaded.family),
         stop=end_tokens(loaded.model),
     )
     decode = loaded.processor.tokenizer.decode

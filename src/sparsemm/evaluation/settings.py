@@ -35,9 +35,10 @@ class RunSettings:
     workdir: str | Path | None = None
     progress: bool = True
 
-    def new_tokens(self, benchmark: Benchmark) -> int:
-        """The longest answer, in tokens."""
-        return benchmark.max_new_tokens if self.max_new_tokens is None else self.max_new_tokens
+    def new_tokens(self, benchmark: Benchmark, family: str = "") -> int:
+        """The longest answer of a family's models, in tokens."""
+        own = benchmark.generation(family).max_new_tokens
+        return own if self.max_new_tokens is None else self.max_new_tokens
 
     def check(self, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
         """Check that there is something to do.
@@ -72,6 +73,6 @@ def work_facts(
         "benchmark": benchmark.name,
         "samples": asked.hexdigest(),
         "batch_size": settings.batch_size,
-        "max_new_tokens": settings.new_tokens(benchmark),
+        "max_new_tokens": settings.new_tokens(benchmark, loaded.family),
         "torch": torch.__version__,
     }

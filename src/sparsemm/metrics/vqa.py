@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sparsemm.metrics.answers import checked_answers, one_line
+from sparsemm.errors import InputError
+from sparsemm.metrics.answers import checked_answer, checked_answers, one_line
 
 # EvalAI answer processor (VQA evaluation code). A contraction that lost one of its apostrophes gets it back.
 # "somebody'd" -> "somebodyd" is an error of the original table, kept for equal scores; its keys with capitals are left
@@ -35,24 +39,61 @@ _PERIOD = re.compile(r"\.(?!\d)")
 _MAX_PERIODS = int(re.UNICODE)  # the original passes this flag where the count goes; kept for equal scores
 
 
+_CACHED = 1 << 14  # one row is scored in many cells, and its answers are the same in all
+
+
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """TextVQA accuracy: mean over leave-one-out sets of min(1, matches / 3), by EvalAI-processed text."""
-    return _leave_one_out(eval_ai(prediction), [eval_ai(answer) for answer in checked_answers(answers)])
+    given = [eval_ai(answer) for answer in checked_answers(answers)]
+    return _agreement(eval_ai(prediction), given, range(len(given)))
 
 
 def vqav2_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """VQAv2 accuracy: as vqa_accuracy with that benchmark's cleaning; equal answers of two annotators count apart."""
-    return _leave_one_out(_vqav2(prediction), [_vqav2(answer) for answer in checked_answers(answers)])
+    given = [_clean(_stripped(answer)) for answer in checked_answers(answers)]
+    return _agreement(_clean(_stripped(prediction)), given, range(len(given)))
 
 
+def vqav2_row_accuracy(
+    prediction: str, answers: Sequence[Mapping[str, Any]], *, rules: str = "paper"
+) -> float:
+    """VQAv2 accuracy of a row as a rule set scores it; answers are the data set's dicts.
+
+    The other annotators of an answer are those whose dict differs from its own. "current" cleans both sides alike.
+    "paper" puts the prediction through the EvalAI processor, and both sides through the cleaning only where the
+    annotators differ.
+
+    Raises:
+        InputError: for no answers, or answers that are no dicts.
+    """
+    if answers is None or isinstance(answers, str) or not len(answers):
+        raise InputError("answers is empty or no list: a sample needs at least one answer")
+    if not all(isinstance(each, Mapping) for each in answers):
+        raise InputError(
+            "answers holds what is no dict: give the data set's answer, answer_confidence, answer_id"
+        )
+    given = [_stripped(checked_answer(each["answer"])) for each in answers]
+    said = eval_ai(prediction) if rules == "paper" else _stripped(prediction)
+    if rules != "paper" or len(set(given)) > 1:
+        given = [_clean(answer) for answer in given]
+        said = _clean(said)
+    return _agreement(said, given, [{**each, "answer": answer} for each, answer in zip(answers, given)])
+
+
+@functools.lru_cache(_CACHED)
 def eval_ai(text: str) -> str:
     """The EvalAI answer processor: lower case, punctuation, number words, articles, contractions."""
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
-    return _digits_and_articles(_without_punctuation(one_line(text).strip()))
+    return _digits_and_articles(_without_punctuation(_stripped(text)))
 
 
-def _vqav2(text: str) -> str:
-    return _digits_and_articles(_without_punctuation(one_line(text).strip()))
+@functools.lru_cache(_CACHED)
+def _clean(text: str) -> str:
+    return _digits_and_articles(_without_punctuation(text))
+
+
+def _stripped(text: str) -> str:
+    return one_line(text).strip()
 
 
 def _without_punctuation(text: str) -> str:
@@ -70,6 +111,10 @@ def _digits_and_articles(text: str) -> str:
     return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in _ARTICLES)
 
 
-def _leave_one_out(prediction: str, answers: list[str]) -> float:
-    total = answers.count(prediction)
-    return sum(min(1.0, (total - (answer == prediction)) / 3) for answer in answers) / len(answers)
+def _agreement(prediction: str, answers: Sequence[str], annotators: Sequence[Any]) -> float:
+    """Mean of min(1, matches / 3), the matches of an annotator being among those that are not equal to it."""
+    scores = []
+    for own in annotators:
+        matches = sum(text == prediction and other != own for text, other in zip(answers, annotators))
+        scores.append(min(1.0, matches / 3))
+    return float(statistics.mean(scores))
