@@ -65,6 +65,11 @@ def _rng(*names: object) -> np.random.Generator:
     return np.random.default_rng(list("/".join(map(str, names)).encode()))
 
 
+def _scores_of(score: float) -> dict[str, float]:
+    """One answer's score, the same by both rule sets."""
+    return {"score": score, "score_paper": score, "score_current": score}
+
+
 def _scores(root: Path, run: Run, model: str, layers: int, heads: int) -> None:
     rng = _rng("scores", model)
     images, count = 40, layers * heads
@@ -145,7 +150,7 @@ def _predictions(
                     "budget": budget,
                     "prediction": "AB 12",
                     "answers": ["AB 12"],
-                    "score": float(noisy[index] < level),
+                    **_scores_of(float(noisy[index] < level)),
                     "prompt_tokens": length,
                     "kept_tokens": kept,
                     "cache_bytes": int(kept * 2 * 24 * 4 * 72),
@@ -174,7 +179,7 @@ def _masks(root: Path, run: Run, model: str, benchmark: str, samples: int) -> No
             "seed": seed,
             "prediction": "x",
             "answers": ["x"],
-            "score": float(ease[index] < level),
+            **_scores_of(float(ease[index] < level)),
         }
         for kind, fraction, seed, level in cells
         for index in range(samples)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,8 @@ from sparsemm.models.loading import build_inputs, shape
 from sparsemm.results.provenance import model_name
 from sparsemm.results.resume import ResumableWork, Rows
 
+_LOG = logging.getLogger(__name__)
+
 
 def score_heads(
     model: PreTrainedModel,
@@ -44,8 +47,9 @@ def score_heads(
 ) -> HeadScores:
     """Visual scores of every query head of ``model`` on ``probe``, with bootstrap intervals over the images.
 
-    Recorded with the scores: prompt, max_new_tokens, convention, matching, probe_images, probe_sha256, and model and
-    model_revision where the model knows them.
+    Recorded with the scores: prompt, max_new_tokens, convention, matching, positions, generation, probe_images,
+    probe_sha256, and model and model_revision where the model knows them. Where no token matches or no head hits and
+    `settings.no_match` allows for it, all heads get the same score, and `no_match` says so.
 
     Args:
         patches: patch map of the probe set, as `map_patches` makes it; None maps the images while scoring, with the
@@ -54,22 +58,26 @@ def score_heads(
         keywords: fields of `ScoringSettings`; they override ``settings``.
 
     Raises:
-        InputError: a bad probe set or setting; patches of another probe set, prompt, convention or processor; no
-            generated token matches a word; no head hits.
+        InputError: a bad probe set or setting; patches of another probe set, prompt, convention or processor; with
+            ``no_match="error"``: no generated token matches a word, or no head hits.
     """
     chosen = replace(settings or ScoringSettings(), **keywords)
     samples = score_samples(model, processor, probe, chosen, patches=patches)
+    metadata = _provenance(model, probe, chosen) | dict(chosen.metadata or {})
+    kv_heads = shape(model).num_kv_heads
+    if chosen.no_match == "uniform" and not samples.weights.any():
+        lacking = "no head hit" if samples.matched.any() else "no token matched"
+        _LOG.warning(
+            "scoring: %s on %d probe images; every head gets the same score", lacking, len(probe)
+        )
+        metadata["no_match"] = f"uniform: {lacking}"
+        return HeadScores.uniform(samples, num_kv_heads=kv_heads, metadata=metadata)
     if not samples.matched.any():
         raise InputError(
-            f"scoring: no generated token matches a word of the {len(probe)} probe images; "
-            "check that the model reads them and that scoring.max_new_tokens is large enough"
+            f"scoring: no generated token matches a word of the {len(probe)} probe images; check that the model reads "
+            "them and that scoring.max_new_tokens is large enough, or set scoring.no_match: uniform"
         )
-    return HeadScores.from_samples(
-        samples,
-        num_kv_heads=shape(model).num_kv_heads,
-        metadata=_provenance(model, probe, chosen) | dict(chosen.metadata or {}),
-        seed=chosen.seed,
-    )
+    return HeadScores.from_samples(samples, num_kv_heads=kv_heads, metadata=metadata, seed=chosen.seed)
 
 
 def _provenance(
@@ -135,13 +143,20 @@ def _score_batch(
     size = shape(model)
     recorder = ArgmaxRecorder(size.num_layers)
     with recording(model, recorder):
-        answers = generate_greedily(model, processor.tokenizer, inputs, settings.max_new_tokens)
+        answers = generate_greedily(
+            model,
+            processor.tokenizer,
+            inputs,
+            settings.max_new_tokens,
+            positions=settings.positions,
+            generation=settings.generation,
+        )
     peaks = recorder.positions()  # [B, S, L, Hq]
     ids = inputs["input_ids"].cpu()
     paddings = (inputs["attention_mask"] == 0).sum(dim=1).tolist()
     rows: Rows = []
     for row, (item, answer) in enumerate(zip(batch, answers, strict=True)):
-        matches = match_tokens(settings.matching, processor.tokenizer, answer, item.words, item.boxes)
+        matches = match_tokens(settings.matching, processor, answer, item.words, item.boxes)
         pairs = [(step, word) for step, word in enumerate(matches) if word is not None]
         hits = np.zeros((size.num_layers, size.num_heads), dtype=np.int64)
         weights = np.zeros(hits.shape, dtype=np.float64)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sparsemm.errors import InputError
 from sparsemm.methods import look
 from sparsemm.reporting.figures.style import paper_style, save
+from sparsemm.reporting.notes import uniform_scores
 from sparsemm.reporting.summary import Paths, as_paths, top_tenth
 from sparsemm.results.parquet import read_table
 from sparsemm.stats import bootstrap_means, interval
@@ -26,7 +27,8 @@ _COLOR = look("sparsemm").color
 def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
     """Write `<stem>.pdf` and `.png`, one row per model: heat map, sorted scores, cumulative share.
 
-    The sorted scores have the intervals of the scores file.
+    The sorted scores have the intervals of the scores file. Where nothing that a model read matched a word, its scores
+    are uniform and its row says so.
 
     Args:
         scores: files of kind scores, named <model>.parquet.
@@ -48,7 +50,13 @@ def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
             frame, model = read_table(path, "scores"), path.stem
             _heat_map(row[0], frame, model)
             _sorted_scores(row[1], frame)
-            _cumulative(row[2], frame, of_model.get(model))
+            uniform = bool(uniform_scores(path))
+            _cumulative(row[2], frame, None if uniform else of_model.get(model))
+            if uniform:
+                said = "nothing it read matched a word:\nevery head has the same score"
+                row[1].text(
+                    0.5, 0.5, said, transform=row[1].transAxes, ha="center", va="center", fontsize=6.5
+                )
         save(figure, stem)
 
 
@@ -119,5 +127,7 @@ def _share_interval(
         raise InputError(f"{samples}: heads or images are missing; score the heads again")
     sums = np.cumsum(bootstrap_means(weights[heads].to_numpy()[:, order]), axis=1)
     sums = sums[sums[:, -1] > 0]
+    if not len(sums):  # no head hit on any image: all have the same score
+        sums = np.arange(1.0, sums.shape[1] + 1)[None]
     low, high = interval(np.column_stack([np.zeros(len(sums)), sums / sums[:, -1:]]) * 100)
     return low, high
