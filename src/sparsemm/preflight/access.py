@@ -12,8 +12,8 @@ from typing import Any
 from sparsemm.benchmarks import get_benchmark
 from sparsemm.errors import InputError
 from sparsemm.sources.hub import check_access, fetch
-from sparsemm.sources.lock import Source
-from sparsemm.sources.obtain import find_locked, read_lock, resolve_first
+from sparsemm.sources.lock import Source, read_lock
+from sparsemm.sources.obtain import find_locked, resolve_first
 
 _AT_ONCE = 8  # a hub out of reach is waited for once, not once a repository
 
@@ -83,7 +83,9 @@ def repositories(config: Mapping[str, Any]) -> list[Wanted]:
             place = benchmark.folder
             there = (place / "index.parquet").is_file()
             revision = entry.get("revision", "main")
-            found.append(Wanted(f"benchmarks.{name}", "dataset", benchmark.hub, revision, parts, place, there))
+            found.append(
+                Wanted(f"benchmarks.{name}", "dataset", benchmark.hub, revision, parts, place, there)
+            )
     probe = config["probe"]
     if probe["source"] != "generated" and "hub" in probe:
         place = Path(probe["source"])
@@ -133,4 +135,6 @@ def _check_model(source: Source) -> None:
     if "config.json" not in source.files:
         raise InputError(f"model {source.id}: no config.json; give a transformers model")
     if not any(name.endswith(".safetensors") for name in source.files):
-        raise InputError(f"model {source.id}: no safetensors weights, and no others are loaded; give a revision with them")
+        raise InputError(
+            f"model {source.id}: no safetensors weights, and no others are loaded; give a revision with them"
+        )

@@ -63,7 +63,9 @@ def this_machine() -> Machine:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Machine(
-        gpus=read_gpus(_answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")),
+        gpus=read_gpus(
+            _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+        ),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cores=os.cpu_count() or 1,
         java=_starts("java", "-version"),

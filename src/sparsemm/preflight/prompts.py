@@ -29,12 +29,14 @@ class Prompts:
         mean: of all prompts.
         longest: of any.
         image: image tokens of the longest.
-        known: where the numbers are from.
+        drawn: whether this project draws the documents.
+        known: where the mean is from.
     """
 
     mean: int
     longest: int
     image: int
+    drawn: bool
     known: str
 
 
@@ -71,8 +73,8 @@ def prompts_of(
         most = max(image) if areas else most
     published = _published(table_1, sizes.family, benchmark)
     if published and not areas and rules == "paper" and model.get("prompt") == "rules":
-        return Prompts(min(published, most + text), most + long_text, most, "the paper's table 1")
-    return Prompts(mean + text, most + long_text, most, known)
+        return Prompts(min(published, most + text), most + long_text, most, generated, "the paper's table 1")
+    return Prompts(mean + text, most + long_text, most, generated, known)
 
 
 def most_image_tokens(sizes: ModelSizes, model: Mapping[str, Any], rules: str) -> int:
@@ -83,7 +85,9 @@ def most_image_tokens(sizes: ModelSizes, model: Mapping[str, Any], rules: str) -
         own = QWEN_PIXELS[rules] if model.get("prompt") == "rules" else QWEN_DEFAULT
         return int(model.get("max_pixels", own)) // (sizes.patch * sizes.merge) ** 2
     side = sizes.tile // sizes.patch
-    grids = [(h // sizes.tile * side, w // sizes.tile * side) for h, w in model.get("pinpoints", sizes.pinpoints)]
+    grids = [
+        (h // sizes.tile * side, w // sizes.tile * side) for h, w in model.get("pinpoints", sizes.pinpoints)
+    ]
     fine = max((rows * (columns + 1) for rows, columns in grids), default=0)
     if sizes.family == "llava_onevision":
         fine = min(fine, math.ceil(_ONEVISION_TILES * side**2) + 4 * side)

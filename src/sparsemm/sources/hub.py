@@ -98,6 +98,8 @@ def check_access(source: Source) -> None:
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
+    if not source.files:
+        return
     largest = max(source.files, key=lambda name: source.files[name].size)
     url = hf_hub_url(source.id, largest, repo_type=source.kind, revision=source.commit)
     _asked(lambda: get_hf_file_metadata(url), source.kind, source.id, source.revision)
