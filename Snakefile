@@ -34,7 +34,7 @@ include: "workflow/rules/sources.smk"
 include: "workflow/rules/preflight.smk"
 
 
-# The whole experiment. Stages by name: probe, patches, scores, budget, evaluate, efficiency, figures, paper.
+# The whole experiment. Stages by name: fetch, probe, patches, scores, budget, evaluate, efficiency, figures, paper.
 rule all:
     default_target: True
     input:
@@ -47,6 +47,12 @@ rule all:
         EFFICIENCY,
         PROFILE,
         PAPER,
+
+
+# Models, data sets and probe set of the hub, checked against config/sources.lock.yaml; what it lacks is added to it.
+rule fetch:
+    input:
+        fetched,
 
 
 # The OCR images, one file a model family.

@@ -5,6 +5,7 @@ rule evaluate_shard:
     input:
         scores="<results>/scores/{model}.parquet",
         model=model_files,
+        rows=rows_of,
     output:
         predictions="<results>/predictions/{model}/{benchmark}/{shard}.parquet",
     log:
@@ -41,6 +42,7 @@ rule evaluate_masks:
     input:
         scores="<results>/scores/{model}.parquet",
         model=model_files,
+        rows=rows_of,
     output:
         masks="<results>/masks/{model}/{benchmark}.parquet",
     log:

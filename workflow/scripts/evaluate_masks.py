@@ -24,7 +24,7 @@ with job(snakemake) as run:
         Masking(scores, masking["fractions"], masking["seeds"], masking["how"]),
         RunSettings(batch_size=masking["batch_size"], workdir=snakemake.params.work),
     )
-    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    facts = {"model_revision": loaded.revision, **run.dataset(benchmark), "metric": benchmark.metric}
     metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.masks, frame, "masks", metadata)
     resume.discard(snakemake.params.work)

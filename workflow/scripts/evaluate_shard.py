@@ -23,7 +23,7 @@ with job(snakemake) as run:
     cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
     run_settings = RunSettings(batch_size=asked["batch_size"], workdir=snakemake.params.work)
     frame = evaluate(loaded, benchmark, samples, cells, run_settings)
-    facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}
+    facts = {"model_revision": loaded.revision, **run.dataset(benchmark), "metric": benchmark.metric}
     metadata = run.record(loaded.processor, **facts)
     write_table(snakemake.output.predictions, frame, "predictions", metadata)
     resume.discard(snakemake.params.work)

@@ -28,6 +28,9 @@ MODEL_FILES = (
     "chat_template.json",
     "chat_template.jinja",
 )
+MODEL_MARKER = "data/fetched/models/{model}.json"  # where a model was fetched to
+PROBE_MARKER = "data/fetched/probe.json"
+ORIGIN = "source.json"  # in a folder of data that were fetched, and are not the user's own copy
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -100,6 +103,25 @@ def fetch_model(source: Source, family: str) -> Path:
     if wrong:
         raise InputError(f"model {source.id}: {wrong[0]} is not safetensors, and no other weights are read")
     return fetch(source, [glob.escape(name) for name in names])
+
+
+def fetch_probe(source: Source, split: str, folder: str | Path, images: int) -> Path:
+    """Fetch the parquet files that hold the first images of a probe set's split.
+
+    Returns:
+        Their folder.
+
+    Raises:
+        InputError: as `fetch_split`.
+    """
+    write_marker(Path(folder) / ORIGIN, source, Path(folder))
+    fetch_split(source, "default", split, folder, rows=images)
+    return Path(folder)
+
+
+def is_own_copy(folder: str | Path) -> bool:
+    """Whether a folder of data is the user's own: there, and not made by a fetch."""
+    return Path(folder).is_dir() and not (Path(folder) / ORIGIN).is_file()
 
 
 def check_family(folder: Path, family: str, what: str) -> None:

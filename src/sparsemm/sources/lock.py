@@ -13,6 +13,7 @@ import yaml
 from sparsemm.errors import InputError
 from sparsemm.results.files import atomic_write
 
+LOCK_FILE = "config/sources.lock.yaml"  # of a project
 KINDS = ("model", "dataset")
 _BLOCK = 1 << 20  # bytes read at once
 _HEAD = (

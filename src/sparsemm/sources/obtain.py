@@ -108,6 +108,27 @@ def find_locked(
     return None
 
 
+def check_commit(path: str | Path, kind: str, name: str, commit: str, marker: str | Path) -> None:
+    """Check that what was fetched is what the lock file names; one that does not name it has no objection.
+
+    Args:
+        path: the lock file.
+        kind: "model" or "dataset".
+        name: the hub id.
+        commit: that was fetched.
+        marker: the file that says so.
+
+    Raises:
+        InputError: for another commit.
+    """
+    locked = read_lock(path).get((kind, name))
+    if locked is not None and locked.commit != commit:
+        raise InputError(
+            f"{marker}: holds {kind} {name} at commit {commit[:12]}, {path} names {locked.commit[:12]}; delete "
+            "the former and run `snakemake fetch`"
+        )
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from writing the lock file meanwhile."""
