@@ -30,7 +30,6 @@ rule preflight:
             "efficiency": len(MODELS) * len(config["efficiency"]["tokens"]),
         },
         results=RUN_FOLDER,
-        lock="config/sources.lock.yaml",
         gpus=gpus_granted(),
         code=code_digest("preflight/check.py", "preflight/report.py", *BENCHMARKS_CODE),
     script:

@@ -14,7 +14,7 @@ with job(snakemake):
 
     params = snakemake.params
     results = Path(params.results)
-    asked = Asked(params.config, params.cells, params.jobs, results, Path(params.lock), int(params.gpus))
+    asked = Asked(params.config, params.cells, params.jobs, results, int(params.gpus))
     checked = preflight(asked)
     text = report(checked)
     with atomic_write(results / "preflight.md") as partial:
@@ -23,6 +23,5 @@ with job(snakemake):
     os.write(terminal, text.encode())
     if checked.faults:
         raise InputError(
-            f"preflight: {len(checked.faults)} faults, listed above and in {results}/preflight.md; mend them, then "
-            "run it again"
+            f"preflight: {len(checked.faults)} faults, listed above and in {results}/preflight.md; mend and run it again"
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from sparsemm.benchmarks import get_benchmark
 from sparsemm.errors import InputError
+from sparsemm.sources.fetching import MODEL_MARKER, PROBE_MARKER, is_own_copy
 from sparsemm.sources.hub import check_access, fetch
 from sparsemm.sources.lock import Source, read_lock
 from sparsemm.sources.obtain import find_locked, resolve_first
@@ -70,8 +71,8 @@ def repositories(config: Mapping[str, Any]) -> list[Wanted]:
     found = []
     for name, model in config["models"].items():
         if "hub" in model:
-            place = Path(model["path"])
-            there = (place / "config.json").is_file() and any(place.glob("*.safetensors"))
+            place, marker = Path(model["path"]), Path(MODEL_MARKER.format(model=name))
+            there = place.is_dir() or marker.is_file()
             revision = model.get("revision", "main")
             found.append(Wanted(f"models.{name}", "model", (model["hub"],), revision, (), place, there))
     for name, entry in config["benchmarks"].items():
@@ -89,7 +90,7 @@ def repositories(config: Mapping[str, Any]) -> list[Wanted]:
     probe = config["probe"]
     if probe["source"] != "generated" and "hub" in probe:
         place = Path(probe["source"])
-        there = any(place.rglob("*.parquet"))
+        there = is_own_copy(place) or Path(PROBE_MARKER).is_file()
         parts = (("default", probe.get("split", "train")),)
         revision = probe.get("revision", "main")
         found.append(Wanted("probe", "dataset", (probe["hub"],), revision, parts, place, there))

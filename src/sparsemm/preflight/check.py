@@ -19,6 +19,8 @@ from sparsemm.preflight.memory import Memory, job_memory
 from sparsemm.preflight.plan import Model, Stage, Task, data_of, stages, tasks
 from sparsemm.preflight.sizes import read_sizes
 from sparsemm.preflight.weights import hub_weights, local_weights
+from sparsemm.sources.fetching import MODEL_MARKER, read_marker
+from sparsemm.sources.lock import LOCK_FILE
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,6 @@ class Asked:
         cells: (policy label, budget) pairs by benchmark.
         jobs: number of jobs by rule.
         results: the run's folder.
-        lock: the lock file.
         gpus: of `--resources gpu=N`.
     """
 
@@ -38,7 +39,6 @@ class Asked:
     cells: Mapping[str, Sequence[Sequence[Any]]]
     jobs: Mapping[str, int]
     results: Path
-    lock: Path
     gpus: int
 
 
@@ -77,7 +77,7 @@ def preflight(asked: Asked, machine: Machine | None = None) -> Checked:
     machine, config = machine or this_machine(), asked.config
     cpu = config["device"] == "cpu" or asked.gpus == 0 or (config["device"] == "auto" and not machine.gpus)
     device = "cpu" if cpu else "cuda"
-    found = ask(repositories(config), asked.lock)
+    found = ask(repositories(config), Path(LOCK_FILE))
     checked = Checked(asked, machine, device, speed_of(machine, device), found)
     checked.faults += [each.fault for each in found if each.fault]
     models = _models(checked)
@@ -105,8 +105,10 @@ def _models(checked: Checked) -> dict[str, Model]:
 
 
 def _model(name: str, entry: Mapping[str, Any], answer: Found | None) -> Model:
-    folder = Path(entry["path"])
     if answer is None or answer.source is None:
+        folder, marker = Path(entry["path"]), Path(MODEL_MARKER.format(model=name))
+        if answer is not None and not folder.is_dir():
+            folder = Path(read_marker(marker)["folder"])
         if not folder.is_dir():
             raise InputError(f"{folder} is not there; set models.{name}.hub, or correct the path")
         model = Model(name, entry, read_sizes(folder / "config.json"), local_weights(folder))
