@@ -1,4 +1,4 @@
-"""The repositories of config/paper.yaml as preflight sees them: the models' own configs, weights and rows of no size."""
+"""The repositories of config/paper.yaml as preflight sees them: true configs, weights and rows of no size."""
 
 from __future__ import annotations
 

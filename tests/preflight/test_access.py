@@ -83,7 +83,12 @@ def test_a_gated_repository_needs_a_token_that_may_read_it(
 
 
 def test_what_is_there_is_not_asked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("data/models/qwen2-vl-7b", "data/benchmarks/gqa", "data/fetched/models", PAPER["probe"]["source"]):
+    for place in (
+        "data/models/qwen2-vl-7b",
+        "data/benchmarks/gqa",
+        "data/fetched/models",
+        PAPER["probe"]["source"],
+    ):
         (project / place).mkdir(parents=True)
     (project / "data/benchmarks/gqa/index.parquet").touch()
     (project / "data/fetched/models/llava-next-vicuna-7b.json").touch()

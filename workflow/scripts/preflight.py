@@ -23,5 +23,6 @@ with job(snakemake):
     os.write(terminal, text.encode())
     if checked.faults:
         raise InputError(
-            f"preflight: {len(checked.faults)} faults, listed above and in {results}/preflight.md; mend and run it again"
+            f"preflight: {len(checked.faults)} faults, listed above and in {results}/preflight.md; mend them and run "
+            "it again"
         )
