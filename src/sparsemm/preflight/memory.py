@@ -146,8 +146,8 @@ def _text(sizes: ModelSizes, work: Work) -> int:
 
 
 def _vision(sizes: ModelSizes, work: Work) -> int:
-    """The vision tower over all images; the hidden states of all its layers are kept until it ends."""
-    kept = (sizes.vision_layers + 1) * sizes.vision_hidden
+    """The vision tower over all images; towers of tiles keep the hidden states of all layers until they end."""
+    kept = (sizes.vision_layers + 1) * sizes.vision_hidden if sizes.tile else 0
     inner = 4 * sizes.vision_hidden + 2 * sizes.vision_intermediate
     return work.batch * work.image_tokens * sizes.merge**2 * (kept + inner) * work.element
 
