@@ -142,8 +142,8 @@ def test_a_model_of_another_family_and_one_that_is_nowhere(hub: Hub, machine: Ma
     }
     config["benchmarks"] = {"docvqa": config["benchmarks"]["docvqa"]}
     assert preflight(asked(config), machine).faults == [
-        "models.other: its model_type is 'qwen2_vl', the configuration says family 'llava_next'; correct the one "
-        "or the other",
+        f"models.other: model {QWEN}: its model_type is 'qwen2_vl', the configuration says family 'llava_next'; "
+        "correct the one or the other",
         "models.nowhere: nowhere is not there; set models.nowhere.hub, or correct the path",
     ]
 

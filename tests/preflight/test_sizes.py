@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig, LlamaConfig, MistralConfig
+from transformers import AutoConfig, LlamaConfig, MistralConfig, Qwen2VLConfig
 
 from sparsemm.errors import InputError
 from sparsemm.preflight import hours
 from sparsemm.preflight.machine import Gpu, Machine, read_gpus
 from sparsemm.preflight.prompts import most_image_tokens, prompts_of
-from sparsemm.preflight.sizes import TEXT_DEFAULTS, ModelSizes, read_sizes
+from sparsemm.preflight.sizes import TEXT_DEFAULTS, VISION_DEFAULTS, ModelSizes, UnknownSizes, read_sizes
 
 from helpers.paper_hub import CONFIGS, MISTRAL, NUMBERS, QWEN, VICUNA
 from project import ROOT
@@ -53,10 +53,19 @@ def test_a_broken_config_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     with pytest.raises(InputError, match=r"config\.json: missing"):
         read_sizes(file)
-    for text in ("{", "[]", '{"model_type": "llama"}'):
+    for text in ("{", "[]", "{}"):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(InputError, match="not the config of a vision-language model"):
+        with pytest.raises(InputError, match="not a transformers config"):
             read_sizes(file)
+    file.write_text('{"model_type": "llava_next", "vision_config": {}}', encoding="utf-8")
+    with pytest.raises(UnknownSizes, match=r"config\.json of this llava_next does not say"):
+        read_sizes(file)
+
+
+def test_qwens_left_out_vision_sizes_are_transformers_defaults() -> None:
+    vision = Qwen2VLConfig().vision_config
+    for key, value in VISION_DEFAULTS["qwen2_vl"].items():
+        assert getattr(vision, key) == value
 
 
 def test_image_tokens_at_the_limits(tmp_path: Path) -> None:

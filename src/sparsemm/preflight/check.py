@@ -17,9 +17,9 @@ from sparsemm.preflight.hours import Speed, speed_of
 from sparsemm.preflight.machine import Machine, this_machine
 from sparsemm.preflight.memory import Memory, job_memory
 from sparsemm.preflight.plan import Model, Stage, Task, data_of, stages, tasks
-from sparsemm.preflight.sizes import read_sizes
+from sparsemm.preflight.sizes import UnknownSizes, read_sizes
 from sparsemm.preflight.weights import hub_weights, local_weights
-from sparsemm.sources.fetching import MODEL_MARKER, read_marker
+from sparsemm.sources.fetching import MODEL_MARKER, check_family, read_marker
 from sparsemm.sources.lock import LOCK_FILE
 
 
@@ -99,6 +99,8 @@ def _models(checked: Checked) -> dict[str, Model]:
             continue
         try:
             models[name] = _model(name, entry, answer)
+        except UnknownSizes as error:
+            checked.warnings.append(f"models.{name}: {error}; its memory and hours are not known")
         except InputError as error:
             checked.faults.append(f"models.{name}: {error}")
     return models
@@ -111,18 +113,13 @@ def _model(name: str, entry: Mapping[str, Any], answer: Found | None) -> Model:
             folder = Path(read_marker(marker)["folder"])
         if not folder.is_dir():
             raise InputError(f"{folder} is not there; set models.{name}.hub, or correct the path")
-        model = Model(name, entry, read_sizes(folder / "config.json"), local_weights(folder))
-    else:
-        with tempfile.TemporaryDirectory() as place:
-            file = Path(place) / "config.json"
-            file.write_text(text_of(answer.source, "config.json"), encoding="utf-8")
-            model = Model(name, entry, read_sizes(file), hub_weights(answer.source))
-    if model.sizes.family != entry["family"]:
-        raise InputError(
-            f"its model_type is {model.sizes.family!r}, the configuration says family {entry['family']!r}; "
-            "correct the one or the other"
-        )
-    return model
+        check_family(folder, entry["family"], str(folder))
+        return Model(name, entry, read_sizes(folder / "config.json"), local_weights(folder))
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "config.json"
+        file.write_text(text_of(answer.source, "config.json"), encoding="utf-8")
+        check_family(Path(place), entry["family"], f"model {answer.source.id}")
+        return Model(name, entry, read_sizes(file), hub_weights(answer.source))
 
 
 def _check_disk(checked: Checked) -> None:

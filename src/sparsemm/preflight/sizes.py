@@ -23,6 +23,13 @@ TEXT_DEFAULTS: Mapping[str, Mapping[str, int]] = {
         "num_key_value_heads": 8,
     },
 }
+VISION_DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "qwen2_vl": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "patch_size": 14, "spatial_merge_size": 2},
+}
+
+
+class UnknownSizes(InputError):
+    """A config that leaves out a size whose default is not known here; the model may be a good one."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +85,26 @@ def read_sizes(file: Path) -> ModelSizes:
     """The sizes in a config.json.
 
     Raises:
-        InputError: for a file that is missing or no config of a vision-language model.
+        UnknownSizes: for one that leaves out a size.
+        InputError: for a file that is missing or no config.
     """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        return _sizes(config)
+        kind = str(config["model_type"])
     except OSError as error:
         raise InputError(f"{file}: missing; the folder holds no transformers model") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{file}: not the config of a vision-language model ({error}); copy it again"
-        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: not a transformers config (no model_type); copy it again") from error
+    try:
+        return _sizes(config)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UnknownSizes(f"config.json of this {kind} does not say {error}") from error
 
 
 def _sizes(config: Mapping[str, Any]) -> ModelSizes:
     given = config.get("text_config") or config  # Qwen2-VL's on the hub has the text's sizes at the top
     text = {**TEXT_DEFAULTS.get(given.get("model_type", "llama"), {}), **_set(given)}
-    vision = config["vision_config"]
+    vision = {**VISION_DEFAULTS.get(config["model_type"], {}), **_set(config["vision_config"])}
     heads = int(text["num_attention_heads"])
     hidden = int(vision.get("embed_dim") or vision["hidden_size"])
     inner = vision.get("intermediate_size") or hidden * vision.get("mlp_ratio", 4)
