@@ -23,7 +23,10 @@ EXPORTS = {
     "metrics": (
         *("anls", "cider", "contains_accuracy", "relaxed_accuracy", "vqa_accuracy", "vqav2_accuracy"),
     ),
-    "models": ("Loaded", "ModelShape", "build_inputs", "load_model", "load_processor", "mask_heads", "shape"),
+    "models": (
+        *("ImageLimits", "Loaded", "ModelShape", "build_inputs", "image_limits", "limits_note", "load_model"),
+        *("load_processor", "mask_heads", "shape"),
+    ),
 }
 WITHOUT_TORCH = ("budget", "documents", "methods", "metrics", "reporting", "results")
 

@@ -7,6 +7,7 @@ import math
 from functools import cache
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from sparsemm.errors import InputError
 from sparsemm.families import make_layout
+from sparsemm.families.images import Preparation
 from sparsemm.families.llava_next import LlavaNextLayout
 
 from helpers.lit_pixels import LLAVA_NEXT_PINPOINTS, QWEN, SIZES, Local, assert_lit, boxes, local
@@ -137,6 +139,42 @@ class TestQwen:
         own.image_processor.size = {"shortest_edge": 4 * 28**2, "longest_edge": 16384 * 28**2}
         assert make_layout(own, (280, 560)).grid == (10, 20)
         assert make_layout(own, (28, 28)).num_tokens >= 4
+
+    @pytest.mark.parametrize(
+        ("width", "height"), [(60, 40), (40, 60), (129, 127), (200, 140), (90, 17), (64, 64)]
+    )
+    def test_boxes_are_mapped_through_both_resizes(self, width, height):
+        """A first resize to multiples of 28 px, then the tiny processor's own to multiples of 8 within its limits.
+
+        The first is bicubic: a bright box reaches two pixels of its result further, or of the image where it shrinks.
+        """
+        made, resize = _resized_first(), (3136, 12_845_056)
+        layout = make_layout(made.processor, (height, width))
+        new_h, new_w = Preparation(None, resize).size((height, width))
+        assert (new_h % 28, new_w % 28) == (0, 0)
+        assert layout.num_tokens == len(made.features(np.zeros((height, width, 3), np.uint8)))
+        reach_x, reach_y = (
+            math.ceil(3 * max(1, old / new)) for old, new in ((width, new_w), (height, new_h))
+        )
+        for x0, y0, x1, y1 in boxes(height, width, 12):
+            lit = made.changed(height, width, (x0, y0, x1, y1))
+            wide = (x0 - reach_x, y0 - reach_y, x1 + reach_x, y1 + reach_y)
+            assert lit <= set(layout.tokens(_inside(wide, width, height)))
+            for token in set(layout.tokens((x0, y0, x1, y1))) - lit:
+                left, top, right, bottom = layout.pixels(token)
+                assert min(right, x1) - max(left, x0) < reach_x or min(bottom, y1) - max(top, y0) < reach_y
+
+
+def _resized_first() -> Local:
+    """The tiny Qwen2-VL with the first resize of a rule set, its own limits and no JPEG, which blurs."""
+    made = local("qwen2_vl")
+    processor = copy.deepcopy(made.processor)
+    processor.preparation = Preparation(None, (3136, 12_845_056))
+    return Local(made.name, made.model, processor)
+
+
+def _inside(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    return max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
 
 
 class TestRefusals:

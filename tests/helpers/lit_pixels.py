@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sparsemm.families.images import preparation_of
+
 from helpers.tiny_families import tiny_family
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -52,7 +54,9 @@ class Local:
         token = {"internvl": "<IMG_CONTEXT>"}.get(
             self.name, "<|image_pad|>" if self.name in QWEN else "<image>"
         )
-        return self.processor(images=[[Image.fromarray(pixels)]], text=[token], return_tensors="pt")
+        image, preparation = Image.fromarray(pixels), preparation_of(self.processor)
+        given = image if preparation is None else preparation.apply(image)
+        return self.processor(images=[[given]], text=[token], return_tensors="pt")
 
     @torch.no_grad()
     def features(self, pixels: np.ndarray) -> torch.Tensor:

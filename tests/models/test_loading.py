@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from sparsemm.errors import InputError
-from sparsemm.models.loading import Loaded, build_inputs, check_safetensors, load_model, render, shape
+from sparsemm.models.loading import Loaded, build_inputs, family_of_folder, load_model, render, shape
+from sparsemm.models.weights import check_safetensors
 
 from helpers import tiny
 
@@ -95,6 +96,36 @@ def test_missing_shard(broken):
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (broken / "model.safetensors.index.json").write_text(json.dumps(index))
     fails(broken, "model-00001-of-00002.safetensors: missing weights")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_only_safetensors_weights_are_loaded(broken, name):
+    (broken / "model.safetensors").rename(broken / name)
+    fails(broken, f"{name}: only safetensors weights are loaded")
+
+
+def test_code_of_a_folder_is_never_run(broken, tmp_path):
+    """A folder may name classes of its own; the stock ones are taken, without a question."""
+    mark = tmp_path / "ran"
+    (broken / "mine.py").write_text(f"open({str(mark)!r}, 'w')\nclass Mine: pass\n")
+    for name, keys in {
+        "config.json": ["AutoConfig", "AutoModelForImageTextToText"],
+        "processor_config.json": ["AutoProcessor", "AutoImageProcessor"],
+        "tokenizer_config.json": ["AutoTokenizer"],
+    }.items():
+        file = broken / name
+        known = json.loads(file.read_text())
+        known["auto_map"] = {
+            key: ["mine.Mine", None] if key == "AutoTokenizer" else "mine.Mine" for key in keys
+        }
+        file.write_text(json.dumps(known))
+    loaded = load_model(broken)
+    assert type(loaded.model) is tiny.LlavaNextForConditionalGeneration
+    assert not mark.exists()
+
+
+def test_family_of_a_folder(checkpoint):
+    assert family_of_folder(checkpoint).name == "llava_next"
 
 
 @pytest.mark.parametrize("left", [0, 4, 100, -1])

@@ -28,7 +28,7 @@ rule profile_length:
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "kernel", "rho", "beta", "floor", "efficiency"),
+        settings=settings("seed", "device", "rules", "kernel", "rho", "beta", "floor", "efficiency"),
         code=code_digest(
             "runtime/forked.py",
             "efficiency/__init__.py",

@@ -20,7 +20,7 @@ rule map_patches:
         runtime=30,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "probe", "scoring"),
+        settings=settings("seed", "rules", "probe", "scoring"),
         code=code_digest("heads/patch_map.py", "heads/probe.py", "models/loading.py"),
     script:
         "../scripts/map_patches.py"

@@ -7,17 +7,16 @@ with job(snakemake) as run:
     from sparsemm.evaluation.masking import Masking, evaluate_masks
     from sparsemm.evaluation.settings import RunSettings
     from sparsemm.heads.scores import HeadScores
-    from sparsemm.models.loading import load_model
     from sparsemm.results import resume
     from sparsemm.results.parquet import write_table
 
-    settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
+    settings, asked = snakemake.params.settings, snakemake.params.benchmark
     name, masking = snakemake.wildcards.model, settings["masking"]
     benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked.get("max_new_tokens"))
     samples = list(benchmark.load(masking["samples"], settings["seed"]))
     scores = HeadScores.load(snakemake.input.scores)
     scores.require_model(name)
-    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    loaded = run.load_model()
     frame = evaluate_masks(
         loaded,
         benchmark,

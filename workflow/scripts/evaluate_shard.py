@@ -6,17 +6,17 @@ with job(snakemake) as run:
     from sparsemm.benchmarks import get_benchmark
     from sparsemm.evaluation.evaluate import RunSettings, evaluate, make_cells
     from sparsemm.heads.scores import HeadScores
-    from sparsemm.models.loading import load_model, shape
+    from sparsemm.models.loading import shape
     from sparsemm.results import resume
     from sparsemm.results.parquet import write_table
 
-    settings, model, asked = snakemake.params.settings, snakemake.params.model, snakemake.params.benchmark
+    settings, asked = snakemake.params.settings, snakemake.params.benchmark
     name, shard = snakemake.wildcards.model, snakemake.params.shard
     benchmark = get_benchmark(snakemake.wildcards.benchmark, max_new_tokens=asked.get("max_new_tokens"))
     samples = list(benchmark.load(asked["samples"], settings["seed"], shard=shard, shards=asked["shards"]))
     scores = HeadScores.load(snakemake.input.scores)
     scores.require_model(name)
-    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    loaded = run.load_model()
     sizes = shape(loaded.model)
     scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
     options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}

@@ -29,6 +29,60 @@ class Job:
     device: str
     threads: int
 
+    @property
+    def dtype(self) -> str:
+        """Precision of the weights: the configuration's on a GPU, float32 on a CPU (half precision is slow there)."""
+        return "float32" if self.device == "cpu" else str(self.snakemake.params.model["dtype"])
+
+    def load_model(self) -> Any:
+        """The rule's model and processor, on the job's device, as its entry in the configuration says."""
+        from sparsemm.models import load_model
+
+        return load_model(self._folder(), device=self.device, dtype=self.dtype, **self._prompt())
+
+    def load_processor(self) -> Any:
+        """The processor of the rule's model, as its entry in the configuration says; no model is loaded."""
+        from sparsemm.models import load_processor
+
+        return load_processor(self._folder(), **self._prompt())
+
+    def _limits(self, processor: Any) -> dict[str, Any]:
+        """The image limits, with one line where a model that the paper's rules are for has others than the paper."""
+        from sparsemm.models import image_limits, limits_note
+
+        model = self.snakemake.params.model
+        asked = "hub" in model or model.get("prompt") == "rules"
+        return {
+            "image_limits": image_limits(processor),
+            "limits_note": limits_note(processor) if asked else "",
+        }
+
+    def _folder(self) -> str:
+        """Where the rule's model is. Raises InputError for a model of another family than the configuration says."""
+        from sparsemm.errors import InputError
+        from sparsemm.models.loading import family_of_folder
+
+        model, name = self.snakemake.params.model, self.snakemake.wildcards.model
+        folder, family = str(model["path"]), family_of_folder(model["path"]).name
+        if family != model["family"]:
+            raise InputError(
+                f"models.{name}.family is {model['family']}, but {folder} holds a model of {family}; "
+                "mend the key or the path"
+            )
+        return folder
+
+    def _prompt(self) -> dict[str, Any]:
+        """Chat format and images: arguments of `load_model` and `load_processor`."""
+        from sparsemm.models import ImageLimits
+
+        model = self.snakemake.params.model
+        limits = {key: model.get(key) for key in ("min_pixels", "max_pixels", "pinpoints")}
+        return {
+            "prompt": model.get("prompt", "template"),
+            "rules": self.snakemake.params.settings["rules"],
+            "images": ImageLimits(**limits),
+        }
+
     def record(self, processor: Any = None, **facts: Any) -> dict[str, Any]:
         """Metadata of a result file: how it was made.
 
@@ -46,8 +100,10 @@ class Job:
             known["model"] = wildcards["model"]
         if "device" in settings:
             known["device"] = self.device
+            if "model" in params:
+                known["dtype"] = self.dtype
         if processor is not None:
-            known["image_limits"] = image_limits(processor)
+            known |= self._limits(processor)
         return provenance(config, **known)
 
 
@@ -89,17 +145,6 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         _stop(
             f"{snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})", terminal, logged=True
         )
-
-
-def image_limits(processor: Any) -> dict[str, Any]:
-    """The processor's bounds on an image's size or tiles: scores of reading depend on them."""
-    found = {}
-    keys = ("min_pixels", "max_pixels", "size", "image_grid_pinpoints", "crop_to_patches", "min_patches")
-    for key in (*keys, "max_patches"):
-        value = getattr(processor.image_processor, key, None)
-        if value is not None:
-            found[key] = value if isinstance(value, int | list) else dict(value)
-    return found
 
 
 def _start_torch(device: str, wanted: str, threads: int) -> str:

@@ -6,14 +6,13 @@ with job(snakemake) as run:
     from sparsemm.heads.attention_maps import attention_maps, choose_heads
     from sparsemm.heads.probe import read_probe
     from sparsemm.heads.scores import HeadScores
-    from sparsemm.models.loading import load_model
     from sparsemm.results.parquet import write_table
 
-    settings, model = snakemake.params.settings, snakemake.params.model
+    settings = snakemake.params.settings
     name, asked = snakemake.wildcards.model, settings["attention_maps"]
     scores = HeadScores.load(snakemake.input.scores)
     scores.require_model(name)
-    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    loaded = run.load_model()
     heads = choose_heads(scores, visual=asked["heads"], other=asked["heads"], seed=settings["seed"])
     frame = attention_maps(
         loaded,

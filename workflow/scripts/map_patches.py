@@ -5,10 +5,9 @@ from job import job
 with job(snakemake) as run:
     from sparsemm.heads.patch_map import map_patches, write_patches
     from sparsemm.heads.probe import read_probe
-    from sparsemm.models.loading import load_processor
 
     settings = snakemake.params.settings
-    processor = load_processor(snakemake.params.model["path"])
+    processor = run.load_processor()
     patches = map_patches(
         processor,
         read_probe(snakemake.input.probe),

@@ -12,19 +12,19 @@ with job(snakemake, measured=True) as run:
 
     from sparsemm.efficiency import MeasureSettings, Profile, profile_cell
     from sparsemm.heads.scores import HeadScores
-    from sparsemm.models.loading import load_model, shape
+    from sparsemm.models.loading import shape
     from sparsemm.policies import make_policy
     from sparsemm.results.parquet import write_table
     from sparsemm.runtime.forked import call_in_fork
 
-    settings, model = snakemake.params.settings, snakemake.params.model
+    settings = snakemake.params.settings
     name, asked = snakemake.wildcards.model, settings["efficiency"]
     tokens = int(snakemake.wildcards.tokens)
 
     def cell(label: str, batch: int | str) -> tuple[Profile, dict]:
         """One cell's rows and metadata; everything that belongs to a model is loaded in here."""
         scores = HeadScores.load(snakemake.input.scores)
-        loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+        loaded = run.load_model()
         sizes = shape(loaded.model)
         scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
         options = {key: settings[key] for key in ("kernel", "rho", "beta", "floor", "seed")}

@@ -6,11 +6,10 @@ with job(snakemake) as run:
     from sparsemm.heads.patch_map import read_patches
     from sparsemm.heads.probe import read_probe
     from sparsemm.heads.scoring import score_heads
-    from sparsemm.models.loading import load_model
     from sparsemm.results import resume
 
-    settings, model = snakemake.params.settings, snakemake.params.model
-    loaded = load_model(model["path"], device=run.device, dtype=model["dtype"])
+    settings = snakemake.params.settings
+    loaded = run.load_model()
     dataset = settings["probe"]["source"]
     metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=dataset)
     scores = score_heads(

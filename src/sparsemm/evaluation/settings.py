@@ -13,6 +13,7 @@ import torch
 from sparsemm.benchmarks import Benchmark, Sample
 from sparsemm.benchmarks.scoring import rule_set
 from sparsemm.errors import InputError
+from sparsemm.models.image_limits import image_limits
 from sparsemm.models.loading import Loaded
 
 
@@ -70,6 +71,8 @@ def work_facts(
         )
     return {
         "model": [loaded.name, loaded.revision, str(loaded.model.dtype), loaded.model.device.type],
+        "chat_template": str(loaded.processor.chat_template),
+        "images": str(image_limits(loaded.processor)),
         "benchmark": benchmark.name,
         "samples": asked.hexdigest(),
         "batch_size": settings.batch_size,

@@ -9,7 +9,12 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
+from sparsemm.errors import InputError
+from sparsemm.families.images import ImageLimits
 from sparsemm.families.layout import Layout
+
+# An image processor's bounds on an image's size or tiles.
+_LIMITS = ("size", "image_grid_pinpoints", "crop_to_patches", "min_patches", "max_patches")
 
 
 class Family(Protocol):
@@ -28,6 +33,28 @@ class Family(Protocol):
 
     def load_processor(self, path: Path) -> Any:
         """Load the processor, which turns images and text into model inputs."""
+
+    def configure(self, processor: Any, rules: str | None, text_model: str, limits: ImageLimits) -> None:
+        """Give a processor the chat format and image handling of a rule set.
+
+        Args:
+            processor: the family's, as loaded.
+            rules: `paper` or `current`; None keeps the processor's own.
+            text_model: the `model_type` of the text model.
+            limits: what is set in place of the rule set's or the processor's own.
+
+        Raises:
+            InputError: for limits that the family does not have or that do not fit it.
+        """
+
+    def fit_model(self, model: PreTrainedModel, processor: Any) -> None:
+        """Make a model's configuration agree with what its processor was configured to."""
+
+    def image_limits(self, processor: Any) -> dict[str, Any]:
+        """What bounds an image's size and tiles and what is done to it first; results record it."""
+
+    def paper_limits(self, processor: Any) -> dict[str, Any]:
+        """The same under the paper's rules; empty for a family that the paper does not use."""
 
     def owns(self, processor: Any) -> bool:
         """Whether this processor is one of the family's."""
@@ -61,11 +88,37 @@ class StockFamily:
 
     def load_model(self, path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:
         loaded = stock(self.model_class).from_pretrained(
-            path, dtype=dtype, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
+            path,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
         model, info = loaded
         mismatched = [str(entry[0]) for entry in info["mismatched_keys"]]
         return model, sorted(info["missing_keys"]) + mismatched
+
+    def configure(self, processor: Any, rules: str | None, text_model: str, limits: ImageLimits) -> None:
+        """The processor's own chat format and images under every rule set."""
+        for key, value in vars(limits).items():
+            if value is not None:
+                raise InputError(f"{key}: {self.name} has no such limit; leave the key out")
+
+    def fit_model(self, model: PreTrainedModel, processor: Any) -> None:
+        """Nothing: the model reads no limits."""
+
+    def image_limits(self, processor: Any) -> dict[str, Any]:
+        found = {}
+        for key in _LIMITS:
+            value = getattr(processor.image_processor, key, None)
+            if value is not None:
+                found[key] = value if isinstance(value, int | list) else dict(value)
+        return found
+
+    def paper_limits(self, processor: Any) -> dict[str, Any]:
+        return {}
 
     def owns(self, processor: Any) -> bool:
         return any(kind.__name__ == self.processor_class for kind in type(processor).__mro__)

@@ -33,12 +33,14 @@ def load_images_and_text(stock: Any, path: Path) -> Any:
 
 def load_with_pil(processor_class: Any, path: Path) -> Any:
     """The processor of a local folder, with transformers' PIL class for its images."""
-    processor = processor_class.from_pretrained(path, local_files_only=True)
+    processor = processor_class.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     if is_torchvision_available() and hasattr(
         processor, "image_processor"
     ):  # else it is the PIL class already
         make: Any = AutoImageProcessor
-        processor.image_processor = make.from_pretrained(path, local_files_only=True, backend="pil")
+        processor.image_processor = make.from_pretrained(
+            path, local_files_only=True, backend="pil", trust_remote_code=False
+        )
     return processor
 
 

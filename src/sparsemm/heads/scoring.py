@@ -28,6 +28,7 @@ from sparsemm.heads.recording import ArgmaxRecorder, generate_greedily, recordin
 from sparsemm.heads.samples import HeadSamples
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
+from sparsemm.models.image_limits import image_limits
 from sparsemm.models.loading import build_inputs, shape
 from sparsemm.results.provenance import model_name
 from sparsemm.results.resume import ResumableWork, Rows
@@ -175,6 +176,7 @@ def _facts(
     return {
         "model": _model_digest(model),
         "image_processor": str(processor.image_processor.to_dict()),
+        "images": str(image_limits(processor)),
         "chat_template": str(processor.chat_template),
         "rules": settings.rules(),
         "batch_size": settings.batch_size,

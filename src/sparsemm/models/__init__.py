@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from sparsemm.families.images import ImageLimits
 from sparsemm.models.head_masks import mask_heads
+from sparsemm.models.image_limits import image_limits, limits_note
 from sparsemm.models.loading import Loaded, ModelShape, build_inputs, load_model, load_processor, shape
 
-__all__ = ["Loaded", "ModelShape", "build_inputs", "load_model", "load_processor", "mask_heads", "shape"]
+__all__ = [
+    "ImageLimits",
+    "Loaded",
+    "ModelShape",
+    "build_inputs",
+    "image_limits",
+    "limits_note",
+    "load_model",
+    "load_processor",
+    "mask_heads",
+    "shape",
+]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +14,12 @@ from transformers import PreTrainedModel
 
 from sparsemm.errors import InputError
 from sparsemm.families import FAMILIES, Family
+from sparsemm.families.images import NO_LIMITS, ImageLimits, preparation_of
+from sparsemm.models.weights import check_safetensors, revision_of, weight_files
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_HASH_ALL = 1 << 30  # bytes; weights beyond this are identified by their headers and sizes
+RULES = ("paper", "current")
+PROMPTS = ("template", "rules")
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,24 @@ def shape(model: PreTrainedModel) -> ModelShape:
     )
 
 
-def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32") -> Loaded:
-    """Load the model and the processor of a folder.
+def load_model(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    prompt: str = "template",
+    rules: str = "paper",
+    images: ImageLimits = NO_LIMITS,
+) -> Loaded:
+    """Load the model and the processor of a folder. No code of the folder is run.
 
     Args:
-        path: a local folder with a transformers model.
+        path: a local folder with a transformers model, its weights as safetensors.
         device: cpu, cuda or cuda:N.
         dtype: a key of DTYPES, to which the weights are converted.
+        prompt: see `load_processor`.
+        rules: see `load_processor`.
+        images: see `load_processor`.
 
     Raises:
         InputError: for a missing folder, a config of an unknown family, missing or truncated weights, weights of
@@ -81,8 +92,8 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32")
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known: choose from {', '.join(DTYPES)}")
     target = _device(device)
-    family = _family(folder)
-    files = _weight_files(folder)
+    family = family_of_folder(folder)
+    files = weight_files(folder)
     for file in files:
         check_safetensors(file)
     try:
@@ -94,24 +105,39 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: str = "float32")
             f"{folder}: the weights lack or do not fit {len(lacking)} parameters, such as {lacking[0]}; "
             "copy the checkpoint again"
         )
-    processor = load_processor(folder, family)
+    processor = load_processor(folder, family, prompt=prompt, rules=rules, images=images)
+    family.fit_model(model, processor)
     placed: Any = model  # `to` is wrapped in transformers and has lost its signature
     placed.eval().to(target)
-    return Loaded(model, processor, family.name, folder.resolve().name, _revision(files))
+    return Loaded(model, processor, family.name, folder.resolve().name, revision_of(files))
 
 
-def load_processor(path: str | Path, family: Family | None = None) -> Any:
+def load_processor(
+    path: str | Path,
+    family: Family | None = None,
+    *,
+    prompt: str = "template",
+    rules: str = "paper",
+    images: ImageLimits = NO_LIMITS,
+) -> Any:
     """Load the processor of a folder; no model is loaded.
 
     Args:
         path: a local folder with a transformers processor and the model's config.json.
         family: the model's family; default: that of config.json.
+        prompt: `template`: the processor's own chat format and images; `rules`: those of the rule set. The processor
+            then has its chat template and limits, and `preparation`, which `build_inputs` and the layouts apply.
+        rules: the rule set, a key of RULES.
+        images: limits in place of the rule set's or the processor's own.
 
     Raises:
-        InputError: when the folder's family is unknown or the processor cannot be built.
+        InputError: when the folder's family is unknown, the processor cannot be built, or the limits do not fit it.
     """
+    for key, value, known in (("prompt", prompt, PROMPTS), ("rules", rules, RULES)):
+        if value not in known:
+            raise InputError(f"{key} {value!r} is not known: choose from {', '.join(known)}")
     folder = Path(path)
-    family = family or _family(folder)
+    family = family or family_of_folder(folder)
     try:
         processor = family.load_processor(folder)
     except Exception as error:
@@ -123,6 +149,7 @@ def load_processor(path: str | Path, family: Family | None = None) -> Any:
             f"{folder}: got {type(processor).__name__} in place of a processor; "
             "copy processor_config.json and preprocessor_config.json too"
         )
+    family.configure(processor, rules if prompt == "rules" else None, _text_model(folder), images)
     return processor
 
 
@@ -134,7 +161,8 @@ def build_inputs(
 ) -> dict[str, torch.Tensor]:
     """The inputs of `generate` for a batch of prompts with images, left padded.
 
-    Each prompt is formatted by the processor's chat template, images first.
+    Each prompt is formatted by the processor's chat template, images first. Images are prepared as the processor's
+    rule set says, if it has one.
 
     Args:
         loaded_or_processor: a `Loaded` or a processor.
@@ -158,6 +186,8 @@ def build_inputs(
                 size = f"{image.size[0]} x {image.size[1]}"
                 raise InputError(f"the image of prompt {index} is {size} pixels; give one with area")
     texts = [render(processor, prompt, len(each)) for prompt, each in zip(prompts, nested)]
+    if (preparation := preparation_of(processor)) is not None:
+        nested = [[preparation.apply(image) for image in each] for each in nested]
     encoded = processor(
         images=nested if any(nested) else None,
         text=texts,
@@ -177,23 +207,6 @@ def render(processor: Any, prompt: str, images: int = 1) -> str:
     return text
 
 
-def check_safetensors(file: Path) -> None:
-    """Raise InputError unless the file is a safetensors file of the length that its header implies."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size:
-                raise ValueError("header beyond the end")
-            header = json.loads(stream.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file}: not a safetensors file, or truncated; copy it again") from error
-    expected = 8 + length + max(ends, default=0)
-    if size != expected:
-        raise InputError(f"{file}: truncated, {size} of {expected} bytes; copy it again")
-
-
 def _device(device: str) -> torch.device:
     try:
         target = torch.device(device)
@@ -204,57 +217,43 @@ def _device(device: str) -> torch.device:
     return target
 
 
-def _family(folder: Path) -> Family:
+def family_of_folder(folder: str | Path) -> Family:
+    """The family that a model folder's config.json names.
+
+    Raises:
+        InputError: for a missing folder or file, and for a family that is not supported.
+    """
+    kind = _config(Path(folder))["model_type"]
+    for family in FAMILIES:
+        if family.name == kind:
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
+    raise InputError(
+        f"{Path(folder) / 'config.json'}: model_type {kind!r} is not supported; known families: {known}"
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, which has a `model_type`."""
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such model folder; `hf download MODEL_ID --local-dir {folder}` fetches a hub model"
         )
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        kind = config["model_type"]
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        config["model_type"]
     except FileNotFoundError as error:
         raise InputError(f"{file}: missing; the folder holds no transformers model") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: not a transformers config (no model_type); copy it again") from error
-    for family in FAMILIES:
-        if family.name == kind:
-            return family
-    known = ", ".join(family.name for family in FAMILIES)
-    raise InputError(f"{file}: model_type {kind!r} is not supported; known families: {known}")
+    return config
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    files = [folder / "model.safetensors"]
-    if index.is_file():
-        try:
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{index}: not an index of weights; copy it again") from error
-        files = [folder / name for name in sorted(set(names))]
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"{file}: missing weights; copy or download the checkpoint again")
-    return files
-
-
-def _revision(files: Sequence[Path]) -> str:
-    """The hub's commit if the path contains it, else a digest of the weights."""
-    snapshot = re.search(r"snapshots/([0-9a-f]{40})", files[0].absolute().as_posix())
-    if snapshot:
-        return snapshot.group(1)
-    digest = hashlib.sha256()
-    whole = sum(file.stat().st_size for file in files) <= _HASH_ALL
-    for file in files:
-        with file.open("rb") as stream:
-            if whole:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            else:
-                (length,) = struct.unpack("<Q", stream.read(8))
-                digest.update(stream.read(length) + str(file.stat().st_size).encode())
-    return f"{'weights' if whole else 'headers'}-{digest.hexdigest()[:16]}"
+def _text_model(folder: Path) -> str:
+    """The `model_type` of the text model; without a word of it, transformers takes Llama for LLaVA-NeXT."""
+    text = _config(folder).get("text_config") or {}
+    return str(text.get("model_type", "llama"))
 
 
 def _line(error: Exception) -> str:
