@@ -81,7 +81,7 @@ def _paper_points(panel: Axes, rows: pd.DataFrame, value: str) -> None:
             **faint,
         )
     panel.plot(
-        [], [], color="#444444", marker="o", linestyle="", label="paper (read off its figure)", **faint
+        [], [], color="#444444", marker="o", linestyle="", label="paper (read off)", **faint
     )
     low, high = panel.get_ylim()
     panel.set_ylim(low, max(high, 1.08 * float(rows[value].max())))
