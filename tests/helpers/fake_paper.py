@@ -54,7 +54,9 @@ def make_paper_run(
 def _cells(model: str, benchmark: str, ablations: bool) -> list[tuple[str, int, float]]:
     """Policy, budget and mean score of each cell; the paper's score where it has one."""
     table = paper_values.accuracy(ACCURACY)
-    theirs = table[(table["paper_model"] == paper_values.paper_name(model)) & (table["benchmark"] == benchmark)]
+    theirs = table[
+        (table["paper_model"] == paper_values.paper_name(model)) & (table["benchmark"] == benchmark)
+    ]
     known = theirs.set_index(["policy", "budget"])["paper_score"]
     budgets = (48, 64, 96, 128, 256, 512) if benchmark in THREE else (64, 128, 256, 512, 1024, 2048)
     level = float(known.max())
@@ -97,7 +99,13 @@ def _answers(model: str, benchmark: str, images: int, ablations: bool) -> pd.Dat
 
 
 def _write(
-    root: Path, run: Run, model: str, benchmark: str, frame: pd.DataFrame, java: bool, metadata: dict[str, Any]
+    root: Path,
+    run: Run,
+    model: str,
+    benchmark: str,
+    frame: pd.DataFrame,
+    java: bool,
+    metadata: dict[str, Any],
 ) -> None:
     facts = {"model": model, "metric": METRICS.get(benchmark, "accuracy"), "rules": "paper", **metadata}
     facts["image_limits"] = {"size": {"shortest_edge": 336}}

@@ -82,7 +82,9 @@ def repro(
     ran = numbers["not_run"] < numbers["cells"]
     numbers["status"] = ["run" if whole else NOT_RUN for whole in ran]
     numbers.loc[~ran, ["agree", "differ", "no_score"]] = None
-    numbers = pd.concat([numbers, pd.DataFrame({"table": list(_NEVER), "status": NOT_RUN})], ignore_index=True)
+    numbers = pd.concat(
+        [numbers, pd.DataFrame({"table": list(_NEVER), "status": NOT_RUN})], ignore_index=True
+    )
     rows: list[Row] = []
     for row in numbers.to_dict("records"):
         shown = [MISSING if pd.isna(row[name]) else f"{row[name]:.0f}" for name in numbers.columns[1:-1]]
