@@ -31,18 +31,25 @@ class Paired:
 
 
 def bootstrap_interval(
-    values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: ArrayLike,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    clusters: Sequence[Any] | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval (low, high) of the mean of values [N].
 
     Args:
+        clusters: as in `bootstrap_means`.
         level: share of the resamples inside the interval, between 0 and 1.
         draws: resamples.
 
     Raises:
         InputError: no values, a value that is not finite, or a level outside (0, 1).
     """
-    low, high = interval(bootstrap_means(values, draws=draws, seed=seed), level=level)
+    means = bootstrap_means(values, draws=draws, seed=seed, clusters=clusters)
+    low, high = interval(means, level=level)
     return float(low), float(high)
 
 
@@ -54,12 +61,42 @@ def bootstrap_mean(
     return float(np.mean(np.asarray(values, dtype=np.float64))), low, high
 
 
-def bootstrap_means(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> NDArray[np.float64]:
-    """Means of `draws` resamples along the first axis: [N, ...] -> float64 [draws, ...]."""
+def bootstrap_means(
+    values: ArrayLike, *, draws: int = 2000, seed: int = 0, clusters: Sequence[Any] | None = None
+) -> NDArray[np.float64]:
+    """Means of `draws` resamples along the first axis: [N, ...] -> float64 [draws, ...].
+
+    Args:
+        draws: resamples.
+        clusters: a key for each of the N values; values with equal keys, such as questions about one image, are drawn
+            together, and a mean is over the values of the drawn clusters. None: value by value, as where all differ.
+
+    Raises:
+        InputError: no values, a value that is not finite, or not one key for each value.
+    """
     table = _checked(values)
     flat = table.reshape(len(table), -1)
-    means = [counts @ flat / len(table) for counts in resample_counts(len(table), draws=draws, seed=seed)]
+    sums, sizes = (flat, None) if clusters is None else _cluster_sums(flat, clusters)
+    means = []
+    for counts in resample_counts(len(sums), draws=draws, seed=seed):
+        drawn = len(table) if sizes is None else (counts @ sizes)[:, None]
+        means.append(counts @ sums / drawn)
     return np.concatenate(means).reshape(draws, *table.shape[1:])
+
+
+def _cluster_sums(
+    flat: NDArray[np.float64], clusters: Sequence[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Sums [K, F] and sizes [K] of the clusters of `flat` [N, F]; the values and None where each is its own cluster."""
+    if len(clusters) != len(flat):
+        raise InputError(f"{len(flat)} values have {len(clusters)} cluster keys: give one for each")
+    numbers: dict[Any, int] = {}
+    index = np.array([numbers.setdefault(key, len(numbers)) for key in clusters])
+    if len(numbers) == len(flat):
+        return flat, None
+    sums = np.zeros((len(numbers), flat.shape[1]))
+    np.add.at(sums, index, flat)
+    return sums, np.bincount(index).astype(np.float64)
 
 
 def resample_counts(count: int, *, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
@@ -88,8 +125,9 @@ def paired_bootstrap(
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
+    clusters: Sequence[Any] | None = None,
 ) -> Paired:
-    """Difference of the means of a and b [N], whose values are paired by sample.
+    """Difference of the means of a and b [N], whose values are paired by sample; `clusters` as in `bootstrap_means`.
 
     The p value is twice the smaller share of resampled means on one side of 0, with one added to the counts.
 
@@ -97,7 +135,7 @@ def paired_bootstrap(
         InputError: other shapes, no values, or a value that is not finite.
     """
     differences = _differences(a, b)
-    means = bootstrap_means(differences, draws=draws, seed=seed)
+    means = bootstrap_means(differences, draws=draws, seed=seed, clusters=clusters)
     low, high = interval(means, level=level)
     beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
     return Paired(

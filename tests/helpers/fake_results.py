@@ -29,6 +29,7 @@ class Run:
     samples: list[Path] = field(default_factory=list)
     keep: list[Path] = field(default_factory=list)
     predictions: list[Path] = field(default_factory=list)
+    run_scores: list[Path] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
     efficiency: list[Path] = field(default_factory=list)
     profile: list[Path] = field(default_factory=list)
@@ -63,6 +64,11 @@ def make_run(
 
 def _rng(*names: object) -> np.random.Generator:
     return np.random.default_rng(list("/".join(map(str, names)).encode()))
+
+
+def _scores_of(score: float) -> dict[str, float]:
+    """One answer's score, the same by both rule sets."""
+    return {"score": score, "score_paper": score, "score_current": score}
 
 
 def _scores(root: Path, run: Run, model: str, layers: int, heads: int) -> None:
@@ -145,7 +151,7 @@ def _predictions(
                     "budget": budget,
                     "prediction": "AB 12",
                     "answers": ["AB 12"],
-                    "score": float(noisy[index] < level),
+                    **_scores_of(float(noisy[index] < level)),
                     "prompt_tokens": length,
                     "kept_tokens": kept,
                     "cache_bytes": int(kept * 2 * 24 * 4 * 72),
@@ -174,7 +180,7 @@ def _masks(root: Path, run: Run, model: str, benchmark: str, samples: int) -> No
             "seed": seed,
             "prediction": "x",
             "answers": ["x"],
-            "score": float(ease[index] < level),
+            **_scores_of(float(ease[index] < level)),
         }
         for kind, fraction, seed, level in cells
         for index in range(samples)

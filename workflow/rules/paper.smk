@@ -1,44 +1,87 @@
 # Tables and figures from result files, and a page of them. Nothing here imports torch.
 # To add one: a function in TABLES or FIGURES of sparsemm.reporting, an entry here, and its caption in workflow/report.
 
+# The scores of whole runs, where a benchmark's metric has no score of a row.
+UNITS = globals().get("RUN_SCORES", [])
+# What most tables of scores read; the visual scores for what is to be said of them.
+SCORED = {"predictions": PREDICTIONS, "run_scores": UNITS, "scores": SCORES}
+# The paper's numbers, shown beside those of its models.
+PAPER_NUMBERS = {
+    "table1": "data/paper/table1_input_tokens.csv",
+    "table2": "data/paper/table2_accuracy_speed.csv",
+    "table3": "data/paper/table3_rho_ablation_ocrbench_budget256.csv",
+    "table4": "data/paper/table4_component_ablation_mmbench_qwen2vl.csv",
+    "tables5and6": "data/paper/accuracy.csv",
+    "figure6": "data/paper/figure6_efficiency.csv",
+}
+
 # By name: the function's inputs, the file it is in, and further arguments.
 TABLES = {
     "findings": {
-        "inputs": {"predictions": PREDICTIONS, "masks": MASKS, "efficiency": EFFICIENCY, "scores": SCORES},
+        "inputs": {**SCORED, "masks": MASKS, "efficiency": EFFICIENCY},
         "code": "reporting/tables/findings.py",
     },
-    "table1": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/tables/accuracy.py"},
+    "repro": {
+        "inputs": {**SCORED, "efficiency": EFFICIENCY, "paper": list(PAPER_NUMBERS.values())},
+        "code": "reporting/tables/repro.py",
+    },
+    "table1": {
+        "inputs": {"predictions": PREDICTIONS, "paper": PAPER_NUMBERS["table1"]},
+        "code": "reporting/tables/tokens.py",
+    },
     "table2": {
-        "inputs": {"predictions": PREDICTIONS, "efficiency": EFFICIENCY},
-        "code": "reporting/tables/accuracy.py",
+        "inputs": {**SCORED, "efficiency": EFFICIENCY, "paper": PAPER_NUMBERS["table2"]},
+        "code": "reporting/tables/speed.py",
     },
     "table3": {
-        "inputs": {"predictions": PREDICTIONS},
+        "inputs": {**SCORED, "paper": PAPER_NUMBERS["table3"]},
         "code": "reporting/tables/ablations.py",
         "options": {key: config["ablations"].get("rho", {}).get(key) for key in ("benchmark", "budget")},
     },
     "table4": {
-        "inputs": {"predictions": PREDICTIONS},
+        "inputs": {**SCORED, "paper": PAPER_NUMBERS["table4"]},
         "code": "reporting/tables/ablations.py",
         "options": {"benchmark": config["ablations"].get("parts", {}).get("benchmark")},
     },
-    "table5": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/tables/accuracy.py"},
-    "table_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/tables/ablations.py"},
+    "table5": {
+        "inputs": {**SCORED, "paper": PAPER_NUMBERS["tables5and6"]},
+        "code": "reporting/tables/accuracy.py",
+    },
+    "table6": {
+        "inputs": {**SCORED, "paper": PAPER_NUMBERS["tables5and6"]},
+        "code": "reporting/tables/accuracy.py",
+    },
+    "table_audit": {
+        "inputs": {"predictions": PREDICTIONS, "scores": SCORES},
+        "code": "reporting/tables/ablations.py",
+    },
     "table_profile": {"inputs": {"profile": PROFILE}, "code": "reporting/tables/profile.py"},
     "comparison": {
-        "inputs": {"predictions": PREDICTIONS, "paper": "data/paper/accuracy.csv"},
+        "inputs": {**SCORED, "paper": PAPER_NUMBERS["tables5and6"]},
         "code": "reporting/tables/comparison.py",
     },
+    "rules": {
+        "inputs": {"predictions": PREDICTIONS, "run_scores": UNITS},
+        "code": "reporting/tables/rules.py",
+    },
 }
+CURVES = {"predictions": PREDICTIONS, "run_scores": UNITS, "paper": PAPER_NUMBERS["tables5and6"]}
 FIGURES = {
     "figure_patches": {
         "inputs": {"patches": PATCHES, "probe": PROBES},
         "code": "reporting/figures/patches.py",
     },
     "figure2": {"inputs": {"scores": SCORES, "samples": SAMPLES}, "code": "reporting/figures/heatmap.py"},
-    "figure4": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/accuracy.py"},
-    "figure6": {"inputs": {"efficiency": EFFICIENCY}, "code": "reporting/figures/efficiency.py"},
-    "figure7": {"inputs": {"masks": MASKS}, "code": "reporting/figures/masking.py"},
+    "figure4": {"inputs": CURVES, "code": "reporting/figures/accuracy.py"},
+    "figure5": {"inputs": CURVES, "code": "reporting/figures/accuracy.py"},
+    "figure6": {
+        "inputs": {"efficiency": EFFICIENCY, "paper": PAPER_NUMBERS["figure6"]},
+        "code": "reporting/figures/efficiency.py",
+    },
+    "figure7": {
+        "inputs": {"masks": MASKS, "predictions": PREDICTIONS},
+        "code": "reporting/figures/masking.py",
+    },
     "figure10": {"inputs": {"maps": ATTENTION_MAPS}, "code": "reporting/figures/maps.py"},
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
 }
@@ -106,8 +149,11 @@ rule draw_figure:
 
 rule report_page:
     input:
-        expand("<results>/paper/{table}.csv", table=TABLES),
-        expand("<results>/paper/{figure}.png", figure=FIGURES),
+        shown=[
+            *expand("<results>/paper/{table}.csv", table=TABLES),
+            *expand("<results>/paper/{figure}.png", figure=FIGURES),
+        ],
+        notes=expand("<results>/paper/{table}.md", table=TABLES),
     output:
         page="<results>/paper/report.html",
     log:

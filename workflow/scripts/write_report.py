@@ -8,6 +8,6 @@ with job(snakemake):
     from sparsemm.reporting.page import Item, write_report
 
     captions = snakemake.params.captions
-    items = [Item(Path(path), captions[Path(path).stem]) for path in snakemake.input]
+    items = [Item(Path(path), captions[Path(path).stem]) for path in snakemake.input.shown]
     title = f"SparseMM: run {snakemake.params.facts['run']}"
     write_report(snakemake.output.page, title, items, snakemake.params.facts)

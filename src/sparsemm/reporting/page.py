@@ -20,7 +20,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 0; } img { max-width: 100%; height: auto; }
-p.caption { color: #444; }
+p.caption { color: #444; } ul.notes { color: #444; font-size: 0.85rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
@@ -37,6 +37,8 @@ class Item:
     Attributes:
         path: of the table (.csv) or figure (.png).
         caption: paragraphs of plain reStructuredText, the same text that Snakemake's report shows.
+
+    A table's notes are those of the .md file beside it, if it is there.
     """
 
     path: Path
@@ -83,7 +85,7 @@ def _section(item: Item) -> str:
             data = base64.b64encode(item.path.read_bytes()).decode("ascii")
             shown = f'<img src="data:image/png;base64,{data}" alt="{html.escape(item.name)}">'
         elif item.path.suffix == ".csv":
-            shown = _table(item.path)
+            shown = _table(item.path) + _notes(item.path.with_suffix(".md"))
         else:
             raise InputError(f"{item.path}: a report shows .csv tables and .png figures; leave this one out")
     except (OSError, UnicodeDecodeError) as error:
@@ -104,6 +106,16 @@ def _table(path: Path) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _notes(path: Path) -> str:
+    """The notes below a table's markdown version as a list; nothing without that file."""
+    if not path.exists():
+        return ""
+    _, _, below = path.read_text(encoding="utf-8").partition("\n\n")
+    lines = [line.removeprefix("- ") for line in below.splitlines() if line.strip()]
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 def _paragraphs(caption: str) -> str:

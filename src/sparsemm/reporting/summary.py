@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,8 @@ from sparsemm.methods import main_methods, method_order
 from sparsemm.results.parquet import read_metadata, read_table
 from sparsemm.stats import bootstrap_means, interval
 
+# The chosen rule set's score, and the score by each rule set.
+SCORES = ["score", "score_paper", "score_current"]
 Paths = str | Path | Iterable[str | Path]  # one file or several
 
 
@@ -23,19 +26,24 @@ def in_order(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def read_predictions(paths: Paths) -> pd.DataFrame:
+def read_predictions(paths: Paths, run_scores: Paths = ()) -> pd.DataFrame:
     """Rows of prediction files, with the columns model, benchmark and metric added.
+
+    Where a metric scores a whole run, the scores are those of its units, in the row that stands for the unit; the
+    other rows have none (NaN).
 
     Args:
         paths: files of kind predictions, named .../<model>/<benchmark>/<shard>.parquet.
+        run_scores: files of kind run_scores, named .../<model>/<benchmark>.parquet.
 
     Returns:
         One row per sample and cell, without the texts of predictions and answers.
 
     Raises:
-        InputError: for no files, an unreadable one, or a sample that is in two shards.
+        InputError: for no files, an unreadable one, a sample that is in two shards, or a unit without its row.
     """
-    columns = ["sample_id", "policy", "budget", "score", "prompt_tokens", "kept_tokens", "cache_bytes"]
+    columns = ["sample_id", "image_id", "policy", "budget", *SCORES]
+    columns += ["prompt_tokens", "kept_tokens", "cache_bytes"]
     frames = []
     for path in _given(paths, "predictions"):
         frame = read_table(path, "predictions", columns)
@@ -50,18 +58,52 @@ def read_predictions(paths: Paths) -> pd.DataFrame:
             f"predictions of {row.model} on {row.benchmark}: sample {row.sample_id} is in two shards; "
             "remove shards of another run"
         )
+    for path in as_paths(run_scores):
+        _put_units(joined, path)
     return joined
 
 
-def read_masks(paths: Paths) -> pd.DataFrame:
-    """Rows of files of kind masks, named .../<model>/<benchmark>.parquet, with model, benchmark and metric added."""
+def _put_units(joined: pd.DataFrame, path: Path) -> None:
+    """Write the scores of one run_scores file into the rows of `joined` that stand for its units."""
+    model, benchmark = path.parent.name, path.stem
+    units = read_table(path, "run_scores", ["unit", "policy", "budget", *SCORES])
+    rows = joined.index[(joined["model"] == model) & (joined["benchmark"] == benchmark)]
+    keys = pd.MultiIndex.from_frame(joined.loc[rows, ["sample_id", "policy", "budget"]])
+    places = keys.get_indexer(pd.MultiIndex.from_frame(units[["unit", "policy", "budget"]]))
+    if (places < 0).any():
+        unit = units["unit"].iloc[int((places < 0).argmax())]
+        raise InputError(f"{path}: unit {unit} is in no predictions of {model}; score the run again")
+    joined.loc[rows, SCORES] = float("nan")
+    joined.loc[rows[places], SCORES] = units[SCORES].to_numpy()
+
+
+def read_masks(paths: Paths, predictions: Paths = ()) -> pd.DataFrame:
+    """Rows of files of kind masks, named .../<model>/<benchmark>.parquet, with model, benchmark and metric added.
+
+    Args:
+        paths: files of kind masks.
+        predictions: of the same samples. They say which samples share an image; without them each sample has its own.
+    """
     columns = ["sample_id", "kind", "fraction", "seed", "score"]
+    images = _images(predictions)
     frames = []
     for path in _given(paths, "masks"):
         metric = str(read_metadata(path).get("metric", "score"))
         frame = read_table(path, "masks", columns)
-        frames.append(frame.assign(model=path.parent.name, benchmark=path.stem, metric=metric))
+        frame = frame.assign(model=path.parent.name, benchmark=path.stem, metric=metric)
+        known = frame["sample_id"].map(images.get((path.parent.name, path.stem), {}))
+        frames.append(frame.assign(image_id=known.fillna(frame["sample_id"])))
     return pd.concat(frames, ignore_index=True)
+
+
+def _images(predictions: Paths) -> dict[tuple[str, str], dict[str, str]]:
+    """(model, benchmark) -> sample to image, of files of kind predictions."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for path in as_paths(predictions):
+        rows = read_table(path, "predictions", ["sample_id", "image_id"]).drop_duplicates("sample_id")
+        own = found.setdefault((path.parent.parent.name, path.parent.name), {})
+        own.update(zip(rows["sample_id"], rows["image_id"]))
+    return found
 
 
 def read_efficiency(paths: Paths) -> pd.DataFrame:
@@ -81,6 +123,9 @@ def read_profile(paths: Paths) -> pd.DataFrame:
 def score_matrix(frame: pd.DataFrame, columns: Sequence[str], where: str) -> pd.DataFrame:
     """Scores as a matrix: one row per sample, one column per cell.
 
+    Samples that have no score in any cell are left out: where a metric scores a whole run, some rows stand for no
+    unit, and without the metric's program the matrix has no rows at all.
+
     Args:
         frame: rows with sample_id, score and `columns`.
         columns: their values, as a tuple, name a cell.
@@ -90,12 +135,19 @@ def score_matrix(frame: pd.DataFrame, columns: Sequence[str], where: str) -> pd.
         InputError: if a cell lacks a sample that another cell has. Means over different samples cannot be compared.
     """
     matrix = frame.pivot(index="sample_id", columns=list(columns), values="score")
+    matrix = matrix.dropna(how="all")
     holes = matrix.isna()
     if holes.to_numpy().any():
         cell = holes.any().idxmax()
         sample = holes[cell].idxmax()
         raise InputError(f"{where}: cell {cell} has no score of sample {sample}; run the evaluation again")
     return matrix
+
+
+def images_of(frame: pd.DataFrame, matrix: pd.DataFrame) -> list[str]:
+    """The image of each row of a `score_matrix` of `frame`; bootstraps draw the rows of an image together."""
+    images = frame.drop_duplicates("sample_id").set_index("sample_id")["image_id"]
+    return list(images.reindex(matrix.index))
 
 
 def panels(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -115,20 +167,20 @@ def summarise(predictions: pd.DataFrame, *, level: float = 0.95, draws: int = 20
 
     Args:
         predictions: rows from `read_predictions`.
-        level: of the percentile bootstrap interval over samples.
+        level: of the percentile bootstrap interval over samples; samples that share an image are drawn together.
         draws: resamples of the bootstrap.
 
     Returns:
-        One row per cell: model, benchmark, metric, policy, budget, samples, score, ci_low, ci_high, and the means of
-        prompt_tokens, kept_tokens (per KV head) and cache_bytes.
+        One row per cell: model, benchmark, metric, policy, budget, samples (that have a score), score, ci_low, ci_high
+        (NaN where no sample has one), and the means of prompt_tokens, kept_tokens (per KV head) and cache_bytes.
     """
     frames = []
     for model, benchmark in panels(predictions):
         rows = part(predictions, model, benchmark)
         matrix = score_matrix(rows, ["policy", "budget"], f"predictions of {model} on {benchmark}")
-        low, high = interval(bootstrap_means(matrix.to_numpy(), draws=draws), level=level)
+        low, high = _interval(matrix, images_of(rows, matrix), level, draws)
         cells = rows.groupby(["policy", "budget"])[["prompt_tokens", "kept_tokens", "cache_bytes"]].mean()
-        cells = cells.reindex(matrix.columns)
+        cells = cells.reindex(matrix.columns)  # of all rows, also those that stand for no unit
         cells.insert(0, "samples", len(matrix))
         cells.insert(1, "score", matrix.mean())
         cells.insert(2, "ci_low", low)
@@ -141,6 +193,13 @@ def summarise(predictions: pd.DataFrame, *, level: float = 0.95, draws: int = 20
         order = cells["policy"].map(rank)
         frames.append(cells.assign(_order=order).sort_values(["_order", "budget"]).drop(columns="_order"))
     return pd.concat(frames, ignore_index=True)
+
+
+def _interval(matrix: pd.DataFrame, images: list[str], level: float, draws: int) -> tuple[Any, Any]:
+    if matrix.empty:
+        return float("nan"), float("nan")
+    means = bootstrap_means(matrix.to_numpy(), draws=draws, clusters=images)
+    return interval(means, level=level)
 
 
 def main_cells(cells: pd.DataFrame) -> pd.DataFrame:

@@ -36,8 +36,16 @@ _TIMED = (
     "copy_gb_s",
     "times_floor",
 )
-# A cell that ran out of memory has a row without measurements.
-MAY_BE_EMPTY = {"profile": {*_COUNTED, *_TIMED}}
+# The chosen rule set's score, and the score by each rule set.
+_SCORES = ("score", "score_paper", "score_current")
+# A cell that ran out of memory has a row without measurements; a metric of a whole run has no score of a row, and one
+# whose program is missing has none at all.
+MAY_BE_EMPTY = {
+    "profile": {*_COUNTED, *_TIMED},
+    "predictions": {*_SCORES},
+    "masks": {*_SCORES},
+    "run_scores": {*_SCORES},
+}
 
 SCHEMAS: dict[str, pa.Schema] = {
     "probe": _schema(id=pa.string(), image=pa.binary(), words=_STRINGS, boxes=_ROWS),
@@ -79,7 +87,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         budget=pa.int64(),
         prediction=pa.string(),
         answers=_STRINGS,
-        score=pa.float64(),
+        **{name: pa.float64() for name in _SCORES},
         prompt_tokens=pa.int64(),
         kept_tokens=pa.float64(),
         cache_bytes=pa.int64(),
@@ -91,7 +99,15 @@ SCHEMAS: dict[str, pa.Schema] = {
         seed=pa.int64(),
         prediction=pa.string(),
         answers=_STRINGS,
-        score=pa.float64(),
+        **{name: pa.float64() for name in _SCORES},
+    ),
+    "run_scores": _schema(
+        unit=pa.string(),
+        image_id=pa.string(),
+        policy=pa.string(),
+        budget=pa.int64(),
+        **{name: pa.float64() for name in _SCORES},
+        unread=pa.int64(),
     ),
     "efficiency": _schema(
         policy=pa.string(),
@@ -136,6 +152,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "keep": ("policy", "budget", "layer", "kv_head"),
     "predictions": ("sample_id", "policy", "budget"),
     "masks": ("sample_id", "kind", "fraction", "seed"),
+    "run_scores": ("unit", "policy", "budget"),
     "efficiency": ("policy", "budget", "input_tokens", "repeat"),
     "profile": ("policy", "budget", "input_tokens", "batch"),
     "attention_maps": ("panel", "layer", "head"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsemm.reporting.figures.accuracy import figure4
+from sparsemm.reporting.figures.accuracy import figure4, figure5
 from sparsemm.reporting.figures.audit import figure_audit
 from sparsemm.reporting.figures.efficiency import figure6
 from sparsemm.reporting.figures.heatmap import figure2
@@ -17,6 +17,7 @@ FIGURES: dict[str, Callable[..., None]] = {
     "figure_patches": figure_patches,
     "figure2": figure2,
     "figure4": figure4,
+    "figure5": figure5,
     "figure6": figure6,
     "figure7": figure7,
     "figure10": figure10,
@@ -26,6 +27,7 @@ __all__ = [
     "FIGURES",
     "figure2",
     "figure4",
+    "figure5",
     "figure6",
     "figure7",
     "figure10",

@@ -1,4 +1,4 @@
-"""Figure 4: score against budget, one panel per benchmark."""
+"""Figures 4 and 5: score against budget, one panel per benchmark."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from matplotlib.axes import Axes
 
 from sparsemm.errors import InputError
 from sparsemm.methods import look, main_methods, method_order
-from sparsemm.reporting.figures.style import foot, log2_ticks, panel_grid, paper_style, save
+from sparsemm.reporting.figures.style import (
+    foot,
+    log2_ticks,
+    not_run,
+    panel_grid,
+    paper_style,
+    save,
+    say,
+)
+from sparsemm.reporting.paper_values import TABLE6, accuracy, paper_name
 from sparsemm.reporting.summary import (
     Paths,
+    as_paths,
     panels,
     part,
     read_predictions,
@@ -21,32 +31,103 @@ from sparsemm.reporting.summary import (
 
 
 def figure4(
-    predictions: Paths, stem: str | Path, *, policies: Sequence[str] | None = None, level: float = 0.95
+    predictions: Paths,
+    stem: str | Path,
+    *,
+    policies: Sequence[str] | None = None,
+    level: float = 0.95,
+    run_scores: Paths = (),
+    paper: str | Path | None = None,
 ) -> None:
     """Write `<stem>.pdf` and `.png`: mean score of every method against its budget, on a log2 axis.
 
-    Bands are bootstrap intervals over samples. The dashed line is the full cache, with its interval.
+    Bands are bootstrap intervals over samples. The dashed line is the full cache, with its interval. Open markers are
+    the paper's values, where the model is one of the paper's. MMBench, GQA and VQAv2 are in figure 5.
 
     Args:
         predictions: files of kind predictions, of any number of models, benchmarks and shards.
         stem: path of the figure without its suffix.
         policies: labels to draw; None for all compared methods, without ablations.
         level: of the intervals.
+        run_scores: files of kind run_scores.
+        paper: data/paper/accuracy.csv.
 
     Raises:
         InputError: for a file that cannot be read, and where no cell has a budget.
     """
-    cells = summarise(read_predictions(predictions), level=level)
+    _figure(4, predictions, stem, policies, level, run_scores, paper)
+
+
+def figure5(
+    predictions: Paths,
+    stem: str | Path,
+    *,
+    policies: Sequence[str] | None = None,
+    level: float = 0.95,
+    run_scores: Paths = (),
+    paper: str | Path | None = None,
+) -> None:
+    """Write `<stem>.pdf` and `.png`: as `figure4`, of MMBench, GQA and VQAv2; arguments as there."""
+    _figure(5, predictions, stem, policies, level, run_scores, paper)
+
+
+def _figure(
+    number: int,
+    predictions: Paths,
+    stem: str | Path,
+    policies: Sequence[str] | None,
+    level: float,
+    run_scores: Paths,
+    paper: str | Path | None,
+) -> None:
+    mine = [path for path in as_paths(predictions) if (path.parent.name in TABLE6) == (number == 5)]
+    if not mine:
+        not_run(stem, f"no benchmark of figure {number}")
+        return
+    units = [path for path in as_paths(run_scores) if (path.stem in TABLE6) == (number == 5)]
+    cells = summarise(read_predictions(mine, units), level=level)
     cells = cells[cells["policy"].isin(list(policies or main_methods()))]
     if not (cells["budget"] > 0).any():
-        raise InputError("figure 4: no cell of these predictions has a budget; evaluate some methods")
+        raise InputError(f"figure {number}: no cell of these predictions has a budget; evaluate some methods")
+    theirs = None if paper is None else accuracy(paper)
     names = panels(cells)
     with paper_style():
         figure, axes = panel_grid(names, columns=5 if len(names) > 4 else 4)
         for (model, benchmark), panel in axes.items():
-            _panel(panel, part(cells, model, benchmark))
+            own = part(cells, model, benchmark)
+            if own["score"].isna().all():
+                say(panel, f"no score:\n{own['metric'].iloc[0]} could\nnot be computed")
+                continue
+            _panel(panel, own)
+            if theirs is not None:
+                here = theirs[
+                    (theirs["paper_model"] == paper_name(model)) & (theirs["benchmark"] == benchmark)
+                ]
+                _paper_points(panel, here[here["policy"].isin(own["policy"])])
+            _limits(panel)
         foot(figure, list(axes.values()), "KV-cache budget (tokens per KV head)")
         save(figure, stem)
+
+
+def _paper_points(panel: Axes, rows: pd.DataFrame) -> None:
+    """The paper's values as open markers in the colours of their methods."""
+    for index, label in enumerate(method_order(rows["policy"])):
+        own, style = rows[rows["policy"] == label], look(label, index)
+        panel.plot(
+            own["budget"],
+            own["paper_score"],
+            color=style.color,
+            marker=style.marker,
+            markerfacecolor="none",
+            markersize=5.5,
+            markeredgewidth=0.8,
+            linestyle="",
+            alpha=0.8,
+            zorder=4,
+        )
+    if len(rows):
+        open_marker = {"marker": "o", "markerfacecolor": "none", "linestyle": "", "color": "#444444"}
+        panel.plot([], [], label="paper", markersize=5.5, markeredgewidth=0.8, **open_marker)
 
 
 def _panel(panel: Axes, cells: pd.DataFrame) -> None:
@@ -74,5 +155,8 @@ def _panel(panel: Axes, cells: pd.DataFrame) -> None:
         )
     log2_ticks(panel, budgets)
     panel.set_ylabel(cells["metric"].iloc[0])
+
+
+def _limits(panel: Axes) -> None:
     low, high = panel.get_ylim()
     panel.set_ylim(0.0 if low < 0.15 else low, max(high, 0.1))

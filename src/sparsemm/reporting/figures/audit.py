@@ -14,12 +14,14 @@ from sparsemm.reporting.figures.style import (
     foot,
     in_first_column,
     log2_ticks,
+    not_run,
     panel_grid,
     paper_style,
     save,
 )
 from sparsemm.reporting.summary import (
     Paths,
+    as_paths,
     main_cells,
     panels,
     part,
@@ -40,6 +42,9 @@ def figure_audit(predictions: Paths, stem: str | Path) -> None:
     Raises:
         InputError: for a file that cannot be read, and where no cell has a budget.
     """
+    if not as_paths(predictions):
+        not_run(stem, "no benchmark")
+        return
     # Only means of token counts are used, no intervals of scores: few draws are enough.
     cells = main_cells(summarise(read_predictions(predictions), draws=2))
     if not (cells["budget"] > 0).any():

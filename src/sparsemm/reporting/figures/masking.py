@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 
 from sparsemm.errors import InputError
 from sparsemm.methods import MASKS
-from sparsemm.reporting.figures.style import foot, in_first_column, panel_grid, paper_style, save
-from sparsemm.reporting.summary import Paths, panels, part, read_masks, score_matrix
+from sparsemm.reporting.figures.style import (
+    foot,
+    in_first_column,
+    not_run,
+    panel_grid,
+    paper_style,
+    save,
+    say,
+)
+from sparsemm.reporting.summary import Paths, as_paths, images_of, panels, part, read_masks, score_matrix
 from sparsemm.stats import bootstrap_means, interval
 
 
-def figure7(masks: Paths, stem: str | Path, *, level: float = 0.95, draws: int = 2000) -> None:
+def figure7(
+    masks: Paths, stem: str | Path, *, predictions: Paths = (), level: float = 0.95, draws: int = 2000
+) -> None:
     """Write `<stem>.pdf` and `.png`: score with a share of the heads masked, relative to the score with none masked.
 
     Random heads are the mean over their seeds. Bands are bootstrap intervals over samples, and over seeds where there
@@ -25,17 +35,25 @@ def figure7(masks: Paths, stem: str | Path, *, level: float = 0.95, draws: int =
     Args:
         masks: files of kind masks, which include the run without a mask (kind "none").
         stem: path of the figure without its suffix.
+        predictions: files of kind predictions; they say which samples share an image.
         level: of the intervals.
         draws: resamples of the bootstrap.
 
     Raises:
         InputError: for a file that cannot be read, and for a benchmark without the unmasked run.
     """
-    frame = read_masks(masks)
+    if not as_paths(masks):
+        not_run(stem, "no benchmark with masked heads")
+        return
+    frame = read_masks(masks, predictions)
     with paper_style():
         figure, axes = panel_grid(panels(frame), width=2.3)
         for (model, benchmark), panel in axes.items():
-            curves = relative_scores(part(frame, model, benchmark), f"{model}, {benchmark}", level, draws)
+            rows = part(frame, model, benchmark)
+            if rows["score"].isna().all():
+                say(panel, f"no score:\n{rows['metric'].iloc[0]} is\nof a whole run")
+                continue
+            curves = relative_scores(rows, f"{model}, {benchmark}", level, draws)
             _panel(panel, curves)
             if in_first_column(panel):
                 panel.set_ylabel("relative score")
@@ -68,6 +86,7 @@ def relative_scores(
     full = matrix["none"].mean(axis=1).to_numpy()
     if full.mean() == 0:
         return {}
+    images = images_of(rows, matrix)
     curves = {}
     for kind in MASKS:
         if kind not in kinds:
@@ -75,21 +94,24 @@ def relative_scores(
         points = []
         for fraction in sorted(set(matrix[kind].columns.get_level_values("fraction"))):
             scores = matrix[kind][fraction].to_numpy()
-            low, high = interval(_ratios(scores, full, draws), level=level)
+            low, high = interval(_ratios(scores, full, draws, images), level=level)
             points.append((fraction, scores.mean() / full.mean(), float(low), float(high)))
         curves[kind] = pd.DataFrame(points, columns=["fraction", "ratio", "low", "high"])
     return curves
 
 
-def _ratios(scores: NDArray[np.float64], full: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
+def _ratios(
+    scores: NDArray[np.float64], full: NDArray[np.float64], draws: int, images: list[str]
+) -> NDArray[np.float64]:
     """Resampled ratios, [draws].
 
     Args:
         scores: with masks, [samples, seeds].
         full: without a mask, [samples]; resampled together with `scores`.
         draws: number of resamples, of the samples first, then of the seeds.
+        images: of the samples; those of one image are drawn together.
     """
-    means = bootstrap_means(np.column_stack([full, scores]), draws=draws)
+    means = bootstrap_means(np.column_stack([full, scores]), draws=draws, clusters=images)
     seeds = scores.shape[1]
     picks = np.random.default_rng(0).integers(0, seeds, (draws, seeds))
     masked = np.take_along_axis(means[:, 1:], picks, axis=1).mean(axis=1)

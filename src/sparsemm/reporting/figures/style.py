@@ -62,6 +62,22 @@ def save(figure: Figure, stem: str | Path) -> None:
             figure.savefig(partial, format=kind, metadata=metadata)
 
 
+def not_run(stem: str | Path, what: str) -> None:
+    """Write a figure of which nothing has been run: one line that says so."""
+    with paper_style():
+        figure = Figure(figsize=(4.6, 1.0))
+        figure.text(0.5, 0.5, f"not run: {what}", ha="center", va="center", fontsize=9, color="#444444")
+        save(figure, stem)
+
+
+def say(panel: Axes, text: str) -> None:
+    """Leave a panel without data, with a text in its middle."""
+    panel.set(xticks=[], yticks=[])
+    panel.text(
+        0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", fontsize=7, color="#444444"
+    )
+
+
 def panel_grid(
     names: Sequence[tuple[str, str]],
     *,

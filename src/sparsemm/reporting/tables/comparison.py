@@ -1,22 +1,27 @@
-"""The scores of this run beside those of the paper, for models and benchmarks that both have."""
+"""The scores of this run beside those of the paper, one row a cell, for models and benchmarks that both have."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from sparsemm.errors import InputError
 from sparsemm.methods import label_of
-from sparsemm.reporting.summary import Paths, main_cells, read_predictions, summarise
-from sparsemm.reporting.tables.writing import Row, with_interval, write
+from sparsemm.reporting import paper_values
+from sparsemm.reporting.beside import DIFFERS, MARK, OURS_ALONE, beside
+from sparsemm.reporting.notes import run_notes
+from sparsemm.reporting.summary import Paths, as_paths, main_cells, read_predictions, summarise
+from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Row, with_interval, write, write_not_run
 
-# Names in data/paper/accuracy.csv that differ from ours: our model -> theirs, their method -> ours.
-_PAPER_MODELS = {"qwen2-vl-7b": "qwen2-vl-7b-instruct"}
-_OUR_METHODS = {"random": "random_heads"}
+_CELL = ["model", "benchmark", "metric", "policy", "budget", "samples"]
+_SCORES = {"score": "our_score", "ci_low": "our_ci_low", "ci_high": "our_ci_high"}
+_HEAD = ["model", "benchmark", "method", "budget", "ours", "paper", "ours - paper"]
 
 
-def comparison(predictions: Paths, paper: str | Path, stem: str | Path) -> None:
+def comparison(
+    predictions: Paths, paper: str | Path, stem: str | Path, *, run_scores: Paths = (), scores: Paths = ()
+) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: our score with its interval, the paper's, and their difference.
 
     Without one of the paper's models in the run, the table has no rows and a note says so.
@@ -25,55 +30,41 @@ def comparison(predictions: Paths, paper: str | Path, stem: str | Path) -> None:
         predictions: files of kind predictions.
         paper: data/paper/accuracy.csv, the numbers of the paper's tables 5 and 6.
         stem: path of the table without its suffix.
+        run_scores: files of kind run_scores.
+        scores: files of kind scores, for what the notes say of them.
 
     Raises:
         InputError: for a file that cannot be read, and for a paper file that lacks a column.
     """
-    ours = main_cells(summarise(read_predictions(predictions)))
-    ours = ours.assign(paper_model=ours["model"].replace(_PAPER_MODELS))
-    theirs = _paper(Path(paper))
-    keys = ["paper_model", "benchmark", "policy", "budget"]
-    both = ours.merge(theirs, on=keys, how="inner")
-    numbers = pd.DataFrame(
-        {
-            **{key: both[key] for key in ("model", "benchmark", "metric", "policy", "budget", "samples")},
-            "our_score": both["score"],
-            "our_ci_low": both["ci_low"],
-            "our_ci_high": both["ci_high"],
-            "paper_score": both["paper_score"],
-            "difference": both["score"] - both["paper_score"],
-        }
-    )
-    rows: list[Row] = [
-        [
-            str(row.model),
-            str(row.benchmark),
-            label_of(str(row.policy)),
-            str(row.budget),
-            with_interval(row.our_score, row.our_ci_low, row.our_ci_high),
-            f"{row.paper_score:.3f}",
-            f"{row.difference:+.3f}",
-        ]
-        for row in numbers.itertuples()
+    columns = [*_CELL, *_SCORES.values(), "paper_score", "difference"]
+    if not as_paths(predictions):
+        write_not_run(stem, columns, _HEAD, ["No benchmark was run."], labels=3)
+        return
+    ours = main_cells(summarise(read_predictions(predictions, run_scores)))
+    both = beside(ours, paper_values.accuracy(paper), ["benchmark", "policy", "budget"])
+    both = both[~both["status"].isin([NOT_RUN, OURS_ALONE])]
+    numbers = both.rename(columns=_SCORES).astype({"budget": int})
+    rows: list[Row] = [_row(row) for row in numbers.to_dict("records")]
+    notes = [
+        "Ours: this run, with 95 % bootstrap intervals. Paper: arXiv 2506.05344, tables 5 and 6; "
+        f"{MARK}: outside our interval.",
+        *run_notes(predictions, run_scores=run_scores, scores=scores),
     ]
-    notes = ["Ours: this run, with 95 % bootstrap intervals. Paper: arXiv 2506.05344, tables 5 and 6."]
-    if not rows:
+    if rows:
+        columns.append("status")
+    else:
         notes = ["No model and benchmark of this run is in the paper: there is nothing to compare."]
-    head = ["model", "benchmark", "method", "budget", "ours", "paper", "ours - paper"]
-    write(stem, numbers, head, rows, notes, labels=3)
+    write(stem, numbers[columns], _HEAD, rows, notes, labels=3)
 
 
-def _paper(path: Path) -> pd.DataFrame:
-    columns = {"model": "paper_model", "method": "policy", "score": "paper_score"}
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: the paper's numbers cannot be read ({reason}); restore the file"
-        ) from error
-    missing = [name for name in (*columns, "benchmark", "budget") if name not in frame.columns]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; restore the file")
-    frame = frame.rename(columns=columns)[[*columns.values(), "benchmark", "budget"]]
-    return frame.assign(policy=frame["policy"].replace(_OUR_METHODS))
+def _row(row: dict[str, Any]) -> list[str]:
+    apart = MISSING if pd.isna(row["difference"]) else f"{row['difference']:+.3f}"
+    return [
+        row["model"],
+        row["benchmark"],
+        label_of(row["policy"]),
+        str(row["budget"]),
+        with_interval(row["our_score"], row["our_ci_low"], row["our_ci_high"]),
+        f"{row['paper_score']:.3f}",
+        apart + (MARK if row["status"] == DIFFERS else ""),
+    ]

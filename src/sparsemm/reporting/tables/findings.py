@@ -8,9 +8,11 @@ import pandas as pd
 
 from sparsemm.errors import InputError
 from sparsemm.methods import label_of
+from sparsemm.reporting.notes import run_notes
 from sparsemm.reporting.summary import (
     Paths,
     as_paths,
+    images_of,
     in_order,
     main_cells,
     panels,
@@ -22,15 +24,33 @@ from sparsemm.reporting.summary import (
     summarise,
     top_tenth,
 )
-from sparsemm.reporting.tables.writing import Cell, Row, write
+from sparsemm.reporting.tables.writing import Cell, Row, write, write_not_run
 from sparsemm.results.parquet import read_table
 from sparsemm.stats import paired_bootstrap
 
+_HEAD = ["model", "benchmark", "budget", "SparseMM", "best other", "difference", "tokens kept", "SparseMM is"]
+_COLUMNS = [
+    "model",
+    "benchmark",
+    "metric",
+    "samples",
+    "budget",
+    "sparsemm_score",
+    "best_other",
+    "other_score",
+]
+_COLUMNS += ["difference", "ci_low", "ci_high", "p_value", "verdict"]
 BETTER, WORSE, EVEN = "better", "worse", "not clearly different"
 
 
 def findings(
-    predictions: Paths, stem: str | Path, *, masks: Paths = (), efficiency: Paths = (), scores: Paths = ()
+    predictions: Paths,
+    stem: str | Path,
+    *,
+    masks: Paths = (),
+    efficiency: Paths = (),
+    scores: Paths = (),
+    run_scores: Paths = (),
 ) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: SparseMM against the best other method, cell by cell.
 
@@ -45,11 +65,20 @@ def findings(
         masks: files of kind masks; they add sentences on masked heads.
         efficiency: files of kind efficiency; they add sentences on latency.
         scores: files of kind scores; they add sentences on the visual scores.
+        run_scores: files of kind run_scores.
 
     Raises:
         InputError: for a file that cannot be read, and where SparseMM or every other method is missing.
     """
-    numbers = compare(read_predictions(predictions))
+    if not as_paths(predictions):
+        write_not_run(stem, _COLUMNS, _HEAD, ["No benchmark was run."], labels=2)
+        return
+    frame = read_predictions(predictions, run_scores)
+    about = run_notes(predictions, run_scores=run_scores, scores=scores)
+    if frame["score"].isna().all():
+        write_not_run(stem, _COLUMNS, _HEAD, ["No benchmark of this run has a score.", *about], labels=2)
+        return
+    numbers = compare(frame)
     rows: list[Row] = []
     for row in numbers.itertuples():
         sign = Cell(f"{row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]", row.verdict != EVEN)
@@ -57,18 +86,8 @@ def findings(
         other = f"{label_of(row.best_other)} {row.other_score:.3f}"
         cells: list[str | Cell] = [f"{row.sparsemm_score:.3f}", other, sign, kept, str(row.verdict)]
         rows.append([str(row.model), str(row.benchmark), str(row.budget), *cells])
-    head = [
-        "model",
-        "benchmark",
-        "budget",
-        "SparseMM",
-        "best other",
-        "difference",
-        "tokens kept",
-        "SparseMM is",
-    ]
-    notes = [f"- {sentence}" for sentence in sentences(numbers, masks, efficiency, scores)]
-    write(stem, numbers, head, rows, notes, labels=2)
+    said = [*sentences(numbers, masks, efficiency, scores, predictions), *about]
+    write(stem, numbers, _HEAD, rows, [f"- {sentence}" for sentence in said], labels=2)
 
 
 def compare(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +104,11 @@ def compare(predictions: pd.DataFrame) -> pd.DataFrame:
     records = []
     for model, benchmark in panels(cells):
         where = f"predictions of {model} on {benchmark}"
-        matrix = score_matrix(part(frame, model, benchmark), ["policy", "budget"], where)
+        rows = part(frame, model, benchmark)
+        matrix = score_matrix(rows, ["policy", "budget"], where)
+        if matrix.empty:  # no row has a score
+            continue
+        images = images_of(rows, matrix)
         own = part(cells, model, benchmark).set_index(["policy", "budget"])
         full = own["score"].get(("fullkv", 0), float("nan"))
         for budget in sorted(set(own.index.get_level_values("budget")) - {0}):
@@ -95,7 +118,7 @@ def compare(predictions: pd.DataFrame) -> pd.DataFrame:
                 continue
             best = str(others["score"].idxmax())
             test = paired_bootstrap(
-                matrix[("sparsemm", budget)].to_numpy(), matrix[(best, budget)].to_numpy(), draws=2000
+                matrix[("sparsemm", budget)].to_numpy(), matrix[(best, budget)].to_numpy(), clusters=images
             )
             verdict = BETTER if test.low > 0 else WORSE if test.high < 0 else EVEN
             records.append(
@@ -125,7 +148,11 @@ def compare(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentences(
-    numbers: pd.DataFrame, masks: Paths = (), efficiency: Paths = (), scores: Paths = ()
+    numbers: pd.DataFrame,
+    masks: Paths = (),
+    efficiency: Paths = (),
+    scores: Paths = (),
+    predictions: Paths = (),
 ) -> list[str]:
     """The findings in sentences.
 
@@ -134,6 +161,7 @@ def sentences(
         masks: files of kind masks, or none.
         efficiency: files of kind efficiency, or none.
         scores: files of kind scores, or none.
+        predictions: say which masked samples share an image.
     """
     counts = numbers["verdict"].value_counts()
     said = [
@@ -147,7 +175,7 @@ def sentences(
     for model in in_order(numbers["model"]):
         said += [f"{model}: {text}" for text in _score_shares(scores, model)]
         said += [f"{model}: {text}" for text in _latency(efficiency, model)]
-        said += [f"{model}: {text}" for text in _masking(masks, model)]
+        said += [f"{model}: {text}" for text in _masking(masks, model, predictions)]
     return said
 
 
@@ -208,21 +236,25 @@ def _latency(efficiency: Paths, model: str) -> list[str]:
     return said
 
 
-def _masking(masks: Paths, model: str) -> list[str]:
+def _masking(masks: Paths, model: str, predictions: Paths) -> list[str]:
     if not as_paths(masks):
         return []
-    frame = read_masks(masks)
+    frame = read_masks(masks, predictions)
     frame = frame[frame["model"] == model]
     said = []
     for _, benchmark in panels(frame):
         where = f"masks of {model} on {benchmark}"
-        matrix = score_matrix(part(frame, model, benchmark), ["kind", "fraction", "seed"], where)
+        rows = part(frame, model, benchmark)
+        matrix = score_matrix(rows, ["kind", "fraction", "seed"], where)
+        if matrix.empty:
+            continue
+        images = images_of(rows, matrix)
         if not {"none", "visual", "random"} <= set(matrix.columns.get_level_values("kind")):
             continue
         full = matrix["none"].to_numpy().mean()
         for fraction in sorted(set(matrix["visual"].columns.get_level_values("fraction"))):
             visual, random = (matrix[kind][fraction].mean(axis=1).to_numpy() for kind in ("visual", "random"))
-            test = paired_bootstrap(visual, random)
+            test = paired_bootstrap(visual, random, clusters=images)
             verdict = "more" if test.high < 0 else "less" if test.low > 0 else "not clearly more or less"
             said.append(
                 f"masking {fraction * 100:g} % of the heads on {benchmark} takes the score from {full:.3f} to "

@@ -11,6 +11,7 @@ import pandas as pd
 from sparsemm.results.files import atomic_write
 
 MISSING = "–"
+NOT_RUN = "not run"
 
 
 class Cell(NamedTuple):
@@ -55,6 +56,15 @@ def write(
             partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_not_run(
+    stem: str | Path, columns: Sequence[str], head: Sequence[str], notes: Sequence[str], *, labels: int = 1
+) -> None:
+    """Write a table of which nothing has been run: one row that says so, in the csv's column `status`, no number."""
+    names = [*columns, *(["status"] if "status" not in columns else [])]
+    numbers = pd.DataFrame([{"status": NOT_RUN}], columns=names)
+    write(stem, numbers, head, [[NOT_RUN, *[""] * (len(head) - 1)]], notes, labels=labels)
+
+
 def csv_text(numbers: pd.DataFrame) -> str:
     """The csv: numbers with eight significant digits, empty where a value is missing."""
     return str(numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
@@ -79,13 +89,15 @@ def latex(head: Sequence[str], rows: Sequence[Row], notes: Sequence[str], labels
 
 
 def with_interval(score: float, low: float, high: float) -> str:
-    """A score and its interval as text: "0.912 [0.890, 0.931]"."""
+    """A score and its interval as text: "0.912 [0.890, 0.931]"; the missing sign where there is no score."""
+    if pd.isna(score):
+        return MISSING
     return f"{score:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def best_of(values: Sequence[float | None]) -> list[bool]:
-    """Which of the values are the largest when rounded to the three digits shown; None never is."""
-    shown = [None if value is None else round(value, 3) for value in values]
+    """Which of the values are the largest when rounded to the three digits shown; None and NaN never are."""
+    shown = [None if value is None or pd.isna(value) else round(value, 3) for value in values]
     present = [value for value in shown if value is not None]
     return [value is not None and value == max(present) for value in shown]
 
@@ -123,6 +135,7 @@ _TEX = {
     "–": "--",
     "×": r"$\times$",
     "±": r"$\pm$",
+    "†": r"\dag{}",
 }
 
 
