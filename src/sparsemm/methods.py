@@ -56,9 +56,18 @@ MASKS: Mapping[str, Look] = {
     "visual": Look("visual heads", "#D55E00", "o"),
     "random": Look("random heads", "#7F7F7F", "v", ":"),
 }
-# Rules of scoring heads: how generated tokens are matched to words, and which image tokens count as hits.
+# Rules of scoring heads: how generated tokens are matched to words, which image tokens count as hits, the positions of
+# families with M-RoPE, and what happens where no token matches.
 MATCHINGS = ("stripped", "released", "exact")
 CONVENTIONS = ("released", "all")
+POSITIONS = ("mrope", "released")
+NO_MATCH = ("error", "uniform")
+# What greedy decoding follows of a checkpoint's generation_config: all that acts there, or nothing.
+GENERATIONS = ("model", "plain")
+# How a masked head is ablated: its output is 0, or its queries are, so that it averages the values that it sees.
+MASKINGS = ("output", "released")
+# Precision in which the tokens of a prompt are ranked.
+RANKINGS = ("float32", "model")
 # For labels that are not in METHODS, such as "sparsemm[rho=0.3]".
 _SPARE_COLORS = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
 

@@ -39,12 +39,13 @@ def test_masks_are_the_best_heads_and_as_many_random_ones() -> None:
     assert make_masks(SCORES, [0.001], [])[1].heads == ((2, 5),)
 
 
-def test_masked_answers_are_those_of_a_masked_generate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["output", "released"])
+def test_masked_answers_are_those_of_a_masked_generate(tmp_path: Path, how: str) -> None:
     loaded = Loaded(tiny.model("mha"), tiny.processor(), "llava_next", "tiny", "0")
     benchmark = get_benchmark("synth-docvqa", max_new_tokens=5)
     samples = list(benchmark.load(3, seed=0))
     scores = SCORES / SCORES.sum()
-    masking, settings = Masking(scores, [0.2], [1]), RunSettings(batch_size=2, progress=False)
+    masking, settings = Masking(scores, [0.2], [1], how), RunSettings(batch_size=2, progress=False)
     frame = evaluate_masks(loaded, benchmark, samples, masking, settings)
     write_table(tmp_path / "masks.parquet", frame, "masks", {})
     assert len(frame) == 3 * 3
@@ -52,7 +53,7 @@ def test_masked_answers_are_those_of_a_masked_generate(tmp_path: Path) -> None:
         rows = frame[frame.kind == mask.kind].set_index("sample_id")
         for sample in samples:
             inputs = build_inputs(loaded, [sample.image.open()], [benchmark.prompt(sample.data)], "cpu")
-            with mask_heads(loaded.model, mask.heads):
+            with mask_heads(loaded.model, mask.heads, how=how):
                 out = loaded.model.generate(**inputs, max_new_tokens=5, do_sample=False)
             new = out[0, inputs["input_ids"].shape[1] :]
             text = tiny.tokenizer().decode(new, skip_special_tokens=True).strip()
@@ -75,6 +76,8 @@ def test_bad_masks_are_refused() -> None:
     samples = list(benchmark.load(1, seed=0))
     with pytest.raises(InputError, match="score this model"):
         evaluate_masks(loaded, benchmark, samples, Masking(SCORES[:2], [0.1], [0]))
+    with pytest.raises(InputError, match=r"masking\.how: 'mean' is unknown"):
+        evaluate_masks(loaded, benchmark, samples, Masking(SCORES, [0.1], [0], "mean"))
     for fractions, seeds in (([0.0], [0]), ([1.5], [0]), ([0.1, 0.1], [0]), ([0.1], [0, 0])):
         with pytest.raises(InputError, match=r"masking\."):
             make_masks(SCORES, fractions, seeds)

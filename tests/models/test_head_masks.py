@@ -1,22 +1,27 @@
-"""mask_heads and mask_rows: zeroed heads, by row, under any attention implementation and inside compress."""
+"""mask_heads and mask_rows: zeroed outputs or queries, by row, under any attention implementation and in compress."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sparsemm import SnapKV
-from sparsemm.cache.attention import NAME
+from sparsemm.cache.attention import NAME, register
 from sparsemm.errors import InputError
 from sparsemm.generation.compress import compress
 from sparsemm.models.head_masks import mask_heads, mask_rows
+from sparsemm.models.loading import build_inputs
 from sparsemm.models.patching import attention_implementation
 from sparsemm.models.text import text_layers
 
 from helpers import tiny
 from helpers.generation import generate
+from helpers.tiny_families import tiny_family
 
 WINDOW = 8
+register()  # `NAME` is an implementation that transformers knows
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa", NAME])
@@ -70,4 +75,62 @@ def test_bad_heads(variant):
         with pytest.raises(InputError), mask_heads(model, heads):
             pass
     with pytest.raises(InputError), mask_rows(model, torch.zeros(1, 2, 6, dtype=torch.bool)):
+        pass
+
+
+def uniform_attention(module, query, key, value, attention_mask, scaling=None, **options):
+    """Eager attention in which the masked heads weigh all keys that they see alike."""
+    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1) for part in (key, value))
+    logits = query @ key.mT * scaling
+    count, total = logits.shape[-2:]
+    seen = torch.ones(count, total, dtype=torch.bool).tril(total - count)
+    if attention_mask is not None:
+        seen = seen & attention_mask[:, :, :, :total]
+    weights = logits.masked_fill(~seen, float("-inf")).softmax(-1).nan_to_num(0.0)  # a pad sees nothing
+    even = (seen / seen.sum(-1, keepdim=True).clamp(min=1)).expand_as(weights)
+    for layer, head in MASKED:
+        if layer == module.layer_idx:
+            weights = weights.index_copy(1, torch.tensor([head]), even[:, head : head + 1])
+    return (weights @ value).transpose(1, 2), None
+
+
+MASKED = [(0, 1), (1, 0), (1, 3)]
+
+
+@pytest.mark.parametrize("name", ["llava_next-llama", "llava_next-mistral", "qwen2_vl", "qwen3_vl"])
+def test_released_masks_make_a_head_average_what_it_sees(name):
+    """At prefill and decode, in a padded batch; Qwen2's query projection has a bias, Qwen3 norms its queries."""
+    model, processor = tiny_family(name)
+    pictures = [tiny.image(60, 40), tiny.image(100, 64, seed=1)]
+    inputs = build_inputs(processor, pictures, ["Read it."] * 2)
+    AttentionInterface.register("uniform", uniform_attention)
+    AttentionMaskInterface.register("uniform", sdpa_mask)
+    with attention_implementation(model, "uniform"):
+        tokens, logits = generate(model, inputs)
+    for implementation in ("eager", "sdpa", NAME):
+        with attention_implementation(model, implementation):
+            _, plain_logits = generate(model, inputs)
+            with mask_heads(model, MASKED, how="released"):
+                ours, our_logits = generate(model, inputs)
+        assert torch.equal(ours, tokens)
+        torch.testing.assert_close(our_logits, logits, rtol=0, atol=2e-5)
+        assert not torch.allclose(our_logits, plain_logits, atol=1e-3)
+
+
+def test_released_masks_zero_the_queries_of_one_row(variant):
+    model, inputs = tiny.model(variant), tiny.inputs(tiny.UNEQUAL)
+    mask = torch.zeros(3, tiny.LAYERS, tiny.HEADS, dtype=torch.bool)
+    mask[1, 1, 3] = mask[2, 0, 0] = True
+    with mask_rows(model, mask, how="released"):
+        together, _ = generate(model, inputs)
+    for row, heads in enumerate([[], [(1, 3)], [(0, 0)]]):
+        with mask_heads(model, heads, how="released"):
+            alone, _ = generate(model, inputs)
+        assert torch.equal(alone[row], together[row])
+    assert not any(part._forward_hooks for layer in text_layers(model) for part in layer.modules())
+
+
+def test_an_unknown_way_to_mask_is_refused(variant):
+    said = r"masking\.how: 'mean' is unknown; use output or released"
+    with pytest.raises(InputError, match=said), mask_heads(tiny.model(variant), [(0, 0)], how="mean"):
         pass

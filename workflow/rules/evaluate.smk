@@ -25,7 +25,7 @@ rule evaluate_shard:
         cells=lambda wildcards: cells_of(wildcards.benchmark),
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "window", "kernel", "rho", "beta", "floor"),
+        settings=settings("seed", "device", "rules", "window", "kernel", "ranking", "rho", "beta", "floor"),
         code=code_digest(
             "evaluation/evaluate.py",
             "models/loading.py",
@@ -84,7 +84,7 @@ rule map_attention:
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "probe", "scoring", "attention_maps"),
+        settings=settings("seed", "device", "rules", "generation", "probe", "scoring", "attention_maps"),
         code=code_digest("heads/attention_maps.py", "models/loading.py", "heads/probe.py", "heads/scores.py"),
     script:
         "../scripts/map_attention.py"

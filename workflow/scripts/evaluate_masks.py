@@ -21,7 +21,7 @@ with job(snakemake) as run:
         loaded,
         benchmark,
         samples,
-        Masking(scores, masking["fractions"], masking["seeds"]),
+        Masking(scores, masking["fractions"], masking["seeds"], masking["how"]),
         RunSettings(batch_size=masking["batch_size"], workdir=snakemake.params.work),
     )
     facts = {"model_revision": loaded.revision, "dataset": benchmark.name, "metric": benchmark.metric}

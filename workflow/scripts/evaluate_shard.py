@@ -20,6 +20,7 @@ with job(snakemake) as run:
     sizes = shape(loaded.model)
     scores.require_model(name, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
     options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}
+    options["ranking"] = settings["ranking"]["dtype"]
     cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
     run_settings = RunSettings(batch_size=asked["batch_size"], workdir=snakemake.params.work)
     frame = evaluate(loaded, benchmark, samples, cells, run_settings)

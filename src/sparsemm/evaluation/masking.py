@@ -48,11 +48,13 @@ class Masking:
         scores: HeadScores, or an array [L, Hq].
         fractions: shares of the model's query heads.
         seeds: of the random heads, one draw for each at every fraction.
+        how: what is zeroed of a head, its ``output`` or its queries (``released``); see `mask_heads`.
     """
 
     scores: Any
     fractions: Sequence[float]
     seeds: Sequence[int]
+    how: str = "output"
 
 
 def make_masks(values: np.ndarray, fractions: Sequence[float], seeds: Sequence[int]) -> list[Mask]:
@@ -100,12 +102,13 @@ def evaluate_masks(
         Columns of results kind ``masks``, sorted by its key.
 
     Raises:
-        InputError: for scores that do not fit the model, a bad fraction, or no samples.
+        InputError: for scores that do not fit the model, a bad fraction, an unknown `how`, or no samples.
     """
     settings, samples = settings or RunSettings(), list(samples)
     settings.check(benchmark, samples)
     masks = make_masks(_checked_scores(loaded, masking.scores), masking.fractions, masking.seeds)
-    facts = work_facts(loaded, benchmark, samples, settings) | {"masks": [tuple(mask) for mask in masks]}
+    facts = work_facts(loaded, benchmark, samples, settings)
+    facts |= {"masks": [tuple(mask) for mask in masks], "how": masking.how}
     resumed = ResumableWork(settings.workdir, facts)
     rows: Rows = []
     work = [(mask, batch) for mask in masks for batch in batches(samples, settings.batch_size)]
@@ -116,7 +119,7 @@ def evaluate_masks(
         disable=not settings.progress,
     ) as bar:
         for number, (mask, batch) in enumerate(work):
-            rows += resumed.get(number, partial(_rows, loaded, benchmark, batch, mask, settings))
+            rows += resumed.get(number, partial(_rows, loaded, benchmark, batch, mask, masking.how, settings))
             bar.update(len(batch))
     frame = pd.DataFrame(rows)
     frame["score"] = score_column(frame, benchmark, samples, ["kind", "fraction", "seed"], settings.rules)
@@ -124,10 +127,15 @@ def evaluate_masks(
 
 
 def _rows(
-    loaded: Loaded, benchmark: Benchmark, batch: Sequence[Sample], mask: Mask, settings: RunSettings
+    loaded: Loaded,
+    benchmark: Benchmark,
+    batch: Sequence[Sample],
+    mask: Mask,
+    how: str,
+    settings: RunSettings,
 ) -> Rows:
     """Result rows of one batch under one mask, without their scores."""
-    with mask_heads(loaded.model, mask.heads):
+    with mask_heads(loaded.model, mask.heads, how=how):
         texts, _ = answer(loaded, benchmark, batch, [FullKV()], settings)
     return [
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
@@ -18,6 +19,8 @@ from sparsemm.heads.recording import RowRecorder, generate_greedily, recording
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
 from sparsemm.models.loading import Loaded, build_inputs, shape
+
+_LOG = logging.getLogger(__name__)
 
 Head = tuple[int, int]
 
@@ -50,17 +53,18 @@ def attention_maps(
     """Rows of the result kind ``attention_maps``: one panel per image and head, image by image.
 
     The grid [rows, cols] of a panel is the attention weight (0 to 1) on each token of the high-resolution view,
-    averaged over the generated tokens that match a word of the image. ``token`` holds those tokens joined, ``score``
-    the head's visual score.
+    averaged over the generated tokens that match a word of the image; with ``no_match="uniform"``, where none does,
+    over all generated tokens. ``token`` holds those tokens joined, ``score`` the head's visual score.
 
     Args:
         heads: (layer, query head) each.
         scores: None leaves every score at 0.
-        settings: prompt, max_new_tokens and matching are used.
+        settings: prompt, max_new_tokens, matching, positions, generation and no_match are used.
         keywords: fields of `ScoringSettings`; they override ``settings``.
 
     Raises:
-        InputError: a bad image; a head that the model does not have; no generated token matches a word.
+        InputError: a bad image; a head that the model does not have; with ``no_match="error"``: no generated token
+            matches a word.
     """
     chosen = replace(settings or ScoringSettings(), **keywords)
     items = [images] if isinstance(images, ProbeImage) else list(images)
@@ -96,15 +100,26 @@ def _mean_grids(
     inputs = build_inputs(processor, [item.image], [settings.prompt], model.device)
     recorder = RowRecorder(heads)
     with recording(model, recorder):
-        (answer,) = generate_greedily(model, processor.tokenizer, inputs, settings.max_new_tokens)
+        (answer,) = generate_greedily(
+            model,
+            processor.tokenizer,
+            inputs,
+            settings.max_new_tokens,
+            positions=settings.positions,
+            generation=settings.generation,
+        )
     texts = token_texts(processor.tokenizer, answer)
-    words = match_tokens(settings.matching, processor.tokenizer, answer, item.words, item.boxes)
+    words = match_tokens(settings.matching, processor, answer, item.words, item.boxes)
     steps = [i for i, word in enumerate(words) if word is not None]
-    if not steps:
+    if not steps and settings.no_match == "error":
         raise InputError(f"attention_maps, image {item.id}: no generated token matches a word; take another")
+    if not steps:
+        _LOG.warning("attention maps, image %s: no generated token matches a word; all are shown", item.id)
+        steps = list(range(len(answer))) or [0]  # an empty answer: the row that gives its end token
     layout, at = locate_image(processor, item, inputs["input_ids"][0].cpu())
     means = []
     for head in heads:
         recorded = recorder.rows(head)
         means.append(np.mean([recorded[step][at] for step in steps], axis=0, dtype=np.float64))
-    return [layout.grid_values(mean) for mean in means], "".join(texts[step] for step in steps)
+    shown = "".join(texts[step] for step in steps if step < len(texts))
+    return [layout.grid_values(mean) for mean in means], shown

@@ -1,8 +1,9 @@
-"""Matching of generated tokens to the words of a page, by one of two rules.
+"""Matching of generated tokens to the words of a page, by one of three rules.
 
-`released` (the authors' code): a token belongs to the word that contains its string, if exactly one word does; tokens
-of repeated words are not matched. `exact` (this project): the answer is aligned to the page character by character,
-so that a repeated word is matched at each of its places.
+`stripped`: a token belongs to the word that contains its text, without the white space around it, if exactly one word
+does; tokens of repeated words are not matched. `released`: the same with the string that the authors' code compares,
+to the letter. `exact`: the answer is aligned to the page character by character, so that a repeated word is matched at
+each of its places.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from sparsemm.methods import MATCHINGS
 Span = tuple[int, int]
 Matches = list[int | None]
 
+# Rules of `match_pieces`. What a piece is differs: see `token_pieces` and `token_texts`.
+PIECE_RULES = ("stripped", "released-llava", "released-qwen")
+_RAW_PIECES = ("llava_next", "llava_onevision")  # families whose released rule compares raw pieces
+
 
 def check_matching(matching: str) -> None:
     """Raise InputError unless ``matching`` is the name of a rule."""
@@ -29,12 +34,13 @@ def check_matching(matching: str) -> None:
 
 
 def match_tokens(
-    matching: str, tokenizer: Any, ids: Sequence[int], words: Sequence[str], boxes: Sequence[Box]
+    matching: str, processor: Any, ids: Sequence[int], words: Sequence[str], boxes: Sequence[Box]
 ) -> Matches:
     """The word of each generated token.
 
     Args:
         matching: name of the rule, see `MATCHINGS`.
+        processor: the model's. Its family decides which string `released` compares.
         ids: the generated tokens [S], without the end token.
         words, boxes: of the page.
 
@@ -45,17 +51,56 @@ def match_tokens(
         InputError: an unknown rule.
     """
     check_matching(matching)
-    if matching in ("released", "stripped"):
-        return match_released(token_texts(tokenizer, ids), words)
-    return match_exact(*token_spans(tokenizer, ids), words, boxes)
+    tokenizer = processor.tokenizer
+    if matching == "exact":
+        return match_exact(*token_spans(tokenizer, ids), words, boxes)
+    rule = released_rule(processor) if matching == "released" else matching
+    pieces = token_pieces if rule == "released-llava" else token_texts
+    return match_pieces(rule, pieces(tokenizer, ids), words)
 
 
-def match_released(tokens: Sequence[str], words: Sequence[str]) -> Matches:
-    """The released rule, for tokens decoded one by one: the only word that contains the token, else None."""
+def released_rule(processor: Any) -> str:
+    """The rule of `match_pieces` that the authors' code has for a model of the processor's family.
+
+    They have scorers for LLaVA and for Qwen2-VL; families of neither kind follow Qwen's.
+
+    Raises:
+        InputError: a processor of an unknown family.
+    """
+    from sparsemm.families import family_of  # the rules themselves work without torch
+
+    return "released-llava" if family_of(processor).name in _RAW_PIECES else "released-qwen"
+
+
+def match_pieces(rule: str, pieces: Sequence[str], chunks: Sequence[str]) -> Matches:
+    """The chunk of each generated token: the only one that contains the token's piece.
+
+    Chunks that are equal count twice, so their pieces are not matched. Case counts.
+
+    Args:
+        rule: what the pieces are, and what of them is compared.
+            ``released-llava``: the tokenizer's raw pieces (`convert_ids_to_tokens`), as they are. A piece with the
+            U+2581 of a preceding space is in no chunk, so that inner pieces of words and first words of lines match.
+            ``released-qwen``: each token decoded alone, as it is. A piece with its leading space matches inside a
+            chunk of several words only.
+            ``stripped``: each token decoded alone, compared without the white space around it.
+        pieces: one a generated token, the end token left out.
+        chunks: the words or lines of the page.
+
+    Returns:
+        Indexes into ``chunks``, None for a piece that is not matched. An empty piece is in every chunk: by the released
+        rules, to the letter, it matches where there is one chunk alone. By ``stripped`` it never matches.
+
+    Raises:
+        InputError: an unknown rule. ``exact`` is none of these: it needs the answer's text and the boxes.
+    """
+    if rule not in PIECE_RULES:
+        raise InputError(f"matching rule {rule!r} does not compare pieces; use {' or '.join(PIECE_RULES)}")
     matches: Matches = []
-    for token in tokens:
-        text = token.strip()
-        found = [index for index, word in enumerate(words) if text and text in word]
+    for piece in pieces:
+        text = piece.strip() if rule == "stripped" else piece
+        skipped = rule == "stripped" and not text
+        found = [] if skipped else [index for index, chunk in enumerate(chunks) if text in chunk]
         matches.append(found[0] if len(found) == 1 else None)
     return matches
 
@@ -117,6 +162,11 @@ def reading_order(boxes: Sequence[Box]) -> list[int]:
         order += sorted(line, key=lambda i: boxes[i][0])
         waiting = [i for i in waiting if i not in set(line)]
     return order
+
+
+def token_pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Each token as the tokenizer's vocabulary spells it."""
+    return [str(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))]
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:

@@ -112,10 +112,14 @@ def samples_frame(samples: HeadSamples) -> pd.DataFrame:
 def check_samples(samples: HeadSamples, values: Floats, path: Path) -> None:
     """Check that the per-image results of file ``path`` add up to the scores ``values`` [L, Hq].
 
+    Results without a hit fit the scores that are the same for every head.
+
     Raises:
         InputError: they are of another run.
     """
     total = samples.weights.sum(axis=0)
+    if not total.any():
+        total = np.ones(total.shape)
     if total.shape != values.shape or not np.allclose(total / max(total.sum(), 1e-300), values, atol=1e-9):
         raise InputError(
             f"{path}: its rows do not add up to the scores: they are of another run, score again"

@@ -94,6 +94,27 @@ class HeadScores:
         )
 
     @classmethod
+    def uniform(
+        cls,
+        samples: HeadSamples,
+        *,
+        num_kv_heads: int | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> HeadScores:
+        """The same score for every head, for results per image without a hit; the intervals have no width."""
+        same = _normalised(np.ones(samples.weights.shape[1:]))
+        return cls(
+            values=same,
+            hits=samples.hits.sum(axis=0),
+            matched=int(samples.matched.sum()),
+            ci_low=same,
+            ci_high=same,
+            samples=samples,
+            num_kv_heads=num_kv_heads,
+            metadata=dict(metadata or {}),
+        )
+
+    @classmethod
     def load(cls, path: str | Path, *, samples: str | Path | None = None) -> HeadScores:
         """Read our parquet or the published JSON, {"layer-head": [value, ...]} (the mean of each list counts).
 
@@ -266,8 +287,8 @@ class HeadScores:
         return agreement_of(point, resampled, count, level)
 
     def _resampled(self, draws: int, seed: int) -> Floats:
-        """Scores of resampled probe sets, [draws, heads]; the scores themselves, [1, heads], without samples."""
-        if self.samples is None:
+        """Scores of resampled probe sets, [draws, heads]; the scores themselves, [1, heads], without hits in them."""
+        if self.samples is None or not self.samples.weights.any():
             return self.values.reshape(1, -1)
         return resampled_scores(self.samples, draws=draws, seed=seed).reshape(draws, -1)
 

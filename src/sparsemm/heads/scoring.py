@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,10 +29,13 @@ from sparsemm.heads.recording import ArgmaxRecorder, generate_greedily, recordin
 from sparsemm.heads.samples import HeadSamples
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
+from sparsemm.models.generation_settings import in_force
 from sparsemm.models.image_limits import image_limits
 from sparsemm.models.loading import build_inputs, shape
 from sparsemm.results.provenance import model_name
 from sparsemm.results.resume import ResumableWork, Rows
+
+_LOG = logging.getLogger(__name__)
 
 
 def score_heads(
@@ -45,8 +49,10 @@ def score_heads(
 ) -> HeadScores:
     """Visual scores of every query head of ``model`` on ``probe``, with bootstrap intervals over the images.
 
-    Recorded with the scores: prompt, max_new_tokens, convention, matching, probe_images, probe_sha256, and model and
-    model_revision where the model knows them.
+    Recorded with the scores: prompt, max_new_tokens, convention, matching, positions, generation (what was in force
+    of the model's generation_config), probe_images, probe_sha256, and model and model_revision where the model knows
+    them. Where no token matches or no head hits and `settings.no_match` allows for it, all heads get the same score,
+    and `no_match` says so.
 
     Args:
         patches: patch map of the probe set, as `map_patches` makes it; None maps the images while scoring, with the
@@ -55,22 +61,24 @@ def score_heads(
         keywords: fields of `ScoringSettings`; they override ``settings``.
 
     Raises:
-        InputError: a bad probe set or setting; patches of another probe set, prompt, convention or processor; no
-            generated token matches a word; no head hits.
+        InputError: a bad probe set or setting; patches of another probe set, prompt, convention or processor; with
+            ``no_match="error"``: no generated token matches a word, or no head hits.
     """
     chosen = replace(settings or ScoringSettings(), **keywords)
     samples = score_samples(model, processor, probe, chosen, patches=patches)
+    metadata = _provenance(model, probe, chosen) | dict(chosen.metadata or {})
+    kv_heads = shape(model).num_kv_heads
+    if chosen.no_match == "uniform" and not samples.weights.any():
+        lacking = "no head hit" if samples.matched.any() else "no token matched"
+        _LOG.warning("scoring: %s on %d probe images; every head gets the same score", lacking, len(probe))
+        metadata["no_match"] = f"uniform: {lacking}"
+        return HeadScores.uniform(samples, num_kv_heads=kv_heads, metadata=metadata)
     if not samples.matched.any():
         raise InputError(
-            f"scoring: no generated token matches a word of the {len(probe)} probe images; "
-            "check that the model reads them and that scoring.max_new_tokens is large enough"
+            f"scoring: no generated token matches a word of the {len(probe)} probe images; check that the model reads "
+            "them and that scoring.max_new_tokens is large enough, or set scoring.no_match: uniform"
         )
-    return HeadScores.from_samples(
-        samples,
-        num_kv_heads=shape(model).num_kv_heads,
-        metadata=_provenance(model, probe, chosen) | dict(chosen.metadata or {}),
-        seed=chosen.seed,
-    )
+    return HeadScores.from_samples(samples, num_kv_heads=kv_heads, metadata=metadata, seed=chosen.seed)
 
 
 def _provenance(
@@ -82,6 +90,7 @@ def _provenance(
         "model_revision": getattr(model.config, "_commit_hash", None),
     }
     made = settings.rules() | {"probe_images": len(probe), "probe_sha256": probe_digest(probe)}
+    made["generation"] = in_force(model, settings.generation)
     return made | {key: value for key, value in known.items() if value}
 
 
@@ -136,13 +145,20 @@ def _score_batch(
     size = shape(model)
     recorder = ArgmaxRecorder(size.num_layers)
     with recording(model, recorder):
-        answers = generate_greedily(model, processor.tokenizer, inputs, settings.max_new_tokens)
+        answers = generate_greedily(
+            model,
+            processor.tokenizer,
+            inputs,
+            settings.max_new_tokens,
+            positions=settings.positions,
+            generation=settings.generation,
+        )
     peaks = recorder.positions()  # [B, S, L, Hq]
     ids = inputs["input_ids"].cpu()
     paddings = (inputs["attention_mask"] == 0).sum(dim=1).tolist()
     rows: Rows = []
     for row, (item, answer) in enumerate(zip(batch, answers, strict=True)):
-        matches = match_tokens(settings.matching, processor.tokenizer, answer, item.words, item.boxes)
+        matches = match_tokens(settings.matching, processor, answer, item.words, item.boxes)
         pairs = [(step, word) for step, word in enumerate(matches) if word is not None]
         hits = np.zeros((size.num_layers, size.num_heads), dtype=np.int64)
         weights = np.zeros(hits.shape, dtype=np.float64)
@@ -179,6 +195,7 @@ def _facts(
         "images": str(image_limits(processor)),
         "chat_template": str(processor.chat_template),
         "rules": settings.rules(),
+        "generation": in_force(model, settings.generation),
         "batch_size": settings.batch_size,
         "patches": None if patches is None else patches.digest(),
         "torch": torch.__version__,

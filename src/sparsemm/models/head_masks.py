@@ -1,4 +1,9 @@
-"""Ablation of query heads: outputs are zeroed before the output projection, under any attention implementation."""
+"""Ablation of query heads, under any attention implementation.
+
+Two ways: a head's output is zeroed before the output projection (``output``), or its queries are zeroed after the query
+projection (``released``, the authors' code). A head without queries attends to all that it sees alike, so that its
+output is the mean of the values there. Norms and rotations that follow the projection leave zeros zero.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sparsemm.errors import InputError
+from sparsemm.methods import MASKINGS
 from sparsemm.models.loading import shape
 from sparsemm.models.text import text_layers
 
@@ -18,7 +25,7 @@ class HeadMask:
     """The query heads that are ablated in each row of a batch.
 
     Attributes:
-        mask: bool [B, L, Hq], or [1, L, Hq] for every row; True: the head's output is zeroed.
+        mask: bool [B, L, Hq], or [1, L, Hq] for every row; True: the head is ablated.
     """
 
     def __init__(self, mask: torch.Tensor) -> None:
@@ -29,35 +36,54 @@ class HeadMask:
         if self.mask.shape[0] > 1:
             self.mask = self.mask[rows.to(self.mask.device)]
 
-    def hook(self, layer: int) -> Callable[..., tuple[torch.Tensor, ...]]:
-        """A forward pre-hook that ablates the layer's heads, for its output projection."""
+    def zeroed(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
+        """A layer's [B, q, Hq * D], head after head, with 0 in the ablated heads."""
+        rows = self.mask[:, layer].to(hidden.device)
+        if rows.shape[0] not in (1, hidden.shape[0]):
+            raise InputError(f"head masks of {rows.shape[0]} rows meet a batch of {hidden.shape[0]}")
+        heads = hidden.view(*hidden.shape[:-1], rows.shape[1], -1)
+        return heads.masked_fill(rows[:, None, :, None], 0.0).flatten(-2)
 
+    def attach(self, attention: Any, layer: int, how: str) -> RemovableHandle:
+        """Ablate the layer's heads in its attention module until the handle is removed."""
+        handle: RemovableHandle
+        if how == "released":
+            handle = attention.q_proj.register_forward_hook(self._after_projection(layer))
+        else:
+            handle = attention.o_proj.register_forward_pre_hook(self._before_projection(layer))
+        return handle
+
+    def _before_projection(self, layer: int) -> Callable[..., Any]:
         def zero(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            hidden = args[0]  # [B, q, Hq * D], head after head
-            rows = self.mask[:, layer].to(hidden.device)
-            if rows.shape[0] not in (1, hidden.shape[0]):
-                raise InputError(f"head masks of {rows.shape[0]} rows meet a batch of {hidden.shape[0]}")
-            heads = hidden.view(*hidden.shape[:-1], rows.shape[1], -1)
-            return (heads.masked_fill(rows[:, None, :, None], 0.0).flatten(-2), *args[1:])
+            return self.zeroed(layer, args[0]), *args[1:]
+
+        return zero
+
+    def _after_projection(self, layer: int) -> Callable[..., Any]:
+        def zero(module: torch.nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+            return self.zeroed(layer, out)
 
         return zero
 
 
 @contextmanager
-def mask_rows(model: PreTrainedModel, mask: torch.Tensor) -> Iterator[HeadMask]:
+def mask_rows(model: PreTrainedModel, mask: torch.Tensor, *, how: str = "output") -> Iterator[HeadMask]:
     """Ablate query heads of each row of a batch inside the context.
 
     Args:
         model: a vision-language model.
-        mask: bool [B, L, Hq], or [1, L, Hq] for every row; True: the head's output is zeroed.
+        mask: bool [B, L, Hq], or [1, L, Hq] for every row; True: the head is ablated.
+        how: what is zeroed, the head's ``output``, or its queries (``released``).
 
     Yields:
         The mask, which can drop rows with the batch.
 
     Raises:
-        InputError: for a mask of another shape or dtype.
+        InputError: for a mask of another shape or dtype, or an unknown `how`.
     """
     sizes = shape(model)
+    if how not in MASKINGS:
+        raise InputError(f"masking.how: {how!r} is unknown; use {' or '.join(MASKINGS)}")
     if mask.dtype != torch.bool or mask.shape[1:] != (sizes.num_layers, sizes.num_heads):
         raise InputError(
             f"head mask {tuple(mask.shape)} of {mask.dtype} does not fit; give bool "
@@ -68,8 +94,7 @@ def mask_rows(model: PreTrainedModel, mask: torch.Tensor) -> Iterator[HeadMask]:
     try:
         for index, layer in enumerate(text_layers(model)):
             if bool(mask[:, index].any()):
-                attention: Any = layer.self_attn
-                handles.append(attention.o_proj.register_forward_pre_hook(state.hook(index)))
+                handles.append(state.attach(layer.self_attn, index, how))
         yield state
     finally:
         for handle in handles:
@@ -77,15 +102,19 @@ def mask_rows(model: PreTrainedModel, mask: torch.Tensor) -> Iterator[HeadMask]:
 
 
 @contextmanager
-def mask_heads(model: PreTrainedModel, heads: Sequence[tuple[int, int]]) -> Iterator[None]:
+def mask_heads(
+    model: PreTrainedModel, heads: Sequence[tuple[int, int]], *, how: str = "output"
+) -> Iterator[None]:
     """Ablate query heads inside the context, under any attention implementation.
 
     Args:
         model: a vision-language model.
         heads: (layer, query head) pairs.
+        how: what is zeroed: the heads' ``output``, or their queries (``released``, as in the authors' code), so that a
+            masked head averages the values that it sees.
 
     Raises:
-        InputError: for a pair that the model does not have.
+        InputError: for a pair that the model does not have, or an unknown `how`.
     """
     sizes = shape(model)
     mask = torch.zeros(1, sizes.num_layers, sizes.num_heads, dtype=torch.bool)
@@ -100,5 +129,5 @@ def mask_heads(model: PreTrainedModel, heads: Sequence[tuple[int, int]]) -> Iter
                 f"and query heads 0 to {sizes.num_heads - 1}"
             )
         mask[0, layer, head] = True
-    with mask_rows(model, mask):
+    with mask_rows(model, mask, how=how):
         yield

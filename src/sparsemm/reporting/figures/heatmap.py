@@ -128,5 +128,7 @@ def _share_interval(
         raise InputError(f"{samples}: heads or images are missing; score the heads again")
     sums = np.cumsum(bootstrap_means(weights[heads].to_numpy()[:, order]), axis=1)
     sums = sums[sums[:, -1] > 0]
+    if not len(sums):  # no head hit on any image: all have the same score
+        sums = np.arange(1.0, sums.shape[1] + 1)[None]
     low, high = interval(np.column_stack([np.zeros(len(sums)), sums / sums[:, -1:]]) * 100)
     return low, high
