@@ -33,7 +33,7 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/sources.smk"
 
 
-# The whole experiment. Stages by name: probe, patches, scores, budget, evaluate, efficiency, figures, paper.
+# The whole experiment. Stages by name: fetch, probe, patches, scores, budget, evaluate, efficiency, figures, paper.
 rule all:
     default_target: True
     input:
@@ -41,11 +41,18 @@ rule all:
         SCORES,
         KEEP,
         PREDICTIONS,
+        RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
         EFFICIENCY,
         PROFILE,
         PAPER,
+
+
+# Models, data sets and probe set of the hub, checked against config/sources.lock.yaml; what it lacks is added to it.
+rule fetch:
+    input:
+        fetched,
 
 
 # The OCR images, one file a model family.
@@ -72,10 +79,11 @@ rule budget:
         KEEP,
 
 
-# Predictions of all cells, the masked runs, the attention maps.
+# Predictions of all cells, scores of whole runs, the masked runs, the attention maps.
 rule evaluate:
     input:
         PREDICTIONS,
+        RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
 

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 LFS_FROM = (
     1 << 16
@@ -85,6 +88,22 @@ def local_hub(*repositories: Repository) -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def use_hub(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the clients of this process ask the hub, keep their cache in `folder`, know no token, never wait."""
+    from huggingface_hub import constants
+
+    from sparsemm.sources import hub as client
+
+    url = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
 
 
 class _Handler(BaseHTTPRequestHandler):

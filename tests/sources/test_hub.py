@@ -11,11 +11,10 @@ import pytest
 from huggingface_hub import constants
 
 from sparsemm.errors import InputError
-from sparsemm.sources import hub as client
 from sparsemm.sources.hub import fetch, resolve
 from sparsemm.sources.lock import LockedFile, matches, read_lock, write_lock
 
-from helpers.hub import Hub, Repository, local_hub
+from helpers.hub import Hub, Repository, local_hub, use_hub
 
 LARGE = bytes(range(256)) * 400
 MODEL = {"config.json": b'{"model_type": "tiny"}', "model.safetensors": LARGE, "extra.bin": b"never wanted"}
@@ -29,15 +28,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with local_hub(
         Repository("model", "some/model", MODEL), Repository("dataset", "some/set", SPLIT), gated
     ) as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+        use_hub(hub, tmp_path, monkeypatch)
         yield hub
 
 
@@ -93,7 +84,7 @@ def test_only_the_asked_split_is_fetched_and_nothing_twice(
     assert not (tmp_path / "set/en/test-0.parquet").exists()
     assert hub.asked(r"/lfs/|/resolve/") == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "dataset some/set: fetching 1 files, 0.1 MB"
+        "fetching dataset some/set, en/dev-0.parquet, 102400 bytes"
     ]
 
 

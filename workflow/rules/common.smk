@@ -12,6 +12,10 @@ import digest
 import narrowing
 from names import FULL_CACHE
 
+from sparsemm.benchmarks import get_benchmark
+from sparsemm.sources.fetching import MODEL_MARKER, PROBE_MARKER, is_own_copy
+from sparsemm.sources.lock import LOCK_FILE
+
 
 def checked(config):
     """The configuration of this run, or one clear line."""
@@ -67,10 +71,12 @@ def settings(*keys):
 
 
 def model_files(wildcards):
-    """The checkpoint's files where it is a local folder; none for a hub id or a folder that is not there yet.
+    """The checkpoint's files where it is a local folder, else the marker of a fetched one; none if it has no hub id.
 
     A missing folder is reported by the job, in one line: other stages and the dry run need no checkpoint.
     """
+    if is_fetched(wildcards.model):
+        return [MODEL_MARKER.format(model=wildcards.model)]
     folder = Path(config["models"][wildcards.model]["path"])
     # The card, the training curve, and scores that `sparsemm heads --save` left there decide nothing.
     notes = (".md", ".csv", ".parquet")
@@ -83,6 +89,68 @@ def processor_files(wildcards):
     return [path for path in model_files(wildcards) if not path.endswith(weights)]
 
 
+def is_fetched(name):
+    """Whether a model comes from the hub: a local folder at its path is used as it is."""
+    model = config["models"][name]
+    return "hub" in model and not Path(model["path"]).is_dir()
+
+
+def hub_model(name):
+    """Where a model is on the hub, or one clear line if it is not from there."""
+    model = config["models"][name]
+    if "hub" not in model:
+        raise WorkflowError(f"models.{name} has no hub id to fetch it from; add models.{name}.hub")
+    return {"hub": model["hub"], "revision": model.get("revision", "main"), "family": model["family"]}
+
+
+def hub_probe():
+    """Where the probe set is on the hub and goes to, or one clear line if it is not from there."""
+    probe = config["probe"]
+    if "hub" not in probe or probe["source"] == "generated":
+        raise WorkflowError(
+            "probe: not from the hub; set probe.hub, and probe.source to the folder it goes to"
+        )
+    return {
+        "hub": probe["hub"],
+        "revision": probe.get("revision", "main"),
+        "split": probe.get("split", "train"),
+        "folder": probe["source"],
+        "images": probe["images"],
+    }
+
+
+def probe_files(wildcards=None):
+    """The marker of a probe set that is fetched; none where it is generated or a local copy."""
+    probe = config["probe"]
+    local = probe["source"] == "generated" or is_own_copy(probe["source"])
+    return [PROBE_MARKER] if "hub" in probe and not local else []
+
+
+def data_set_of(name):
+    """What is fetched for a benchmark, or one clear line if it is not from the hub."""
+    entry = config["benchmarks"][name]
+    benchmark = get_benchmark(name, hub=entry.get("hub"))
+    if not hasattr(benchmark, "hub"):
+        raise WorkflowError(f"benchmarks.{name} is generated; there is nothing to fetch")
+    read = {key: repr(getattr(benchmark, key)) for key in ("config", "split", "columns", "join")}
+    return {"hub": list(benchmark.hub), "revision": entry.get("revision", "main"), **read}
+
+
+def index_of(benchmark):
+    """The index of a hub benchmark's fetched rows; none for one whose documents are drawn."""
+    return [f"data/benchmarks/{benchmark}/index.parquet"] if hasattr(get_benchmark(benchmark), "hub") else []
+
+
+def rows_of(wildcards):
+    return index_of(wildcards.benchmark)
+
+
+def fetched(wildcards):
+    """Everything of the configuration that comes from the hub."""
+    models = [MODEL_MARKER.format(model=name) for name in MODELS if is_fetched(name)]
+    return models + probe_files() + [path for name in config["benchmarks"] for path in index_of(name)]
+
+
 def probe_of(wildcards):
     return f"<results>/probe/{config['models'][wildcards.model]['family']}.parquet"
 
@@ -93,6 +161,12 @@ def models_of(benchmark):
 
 def shards_of(benchmark):
     return range(config["benchmarks"][benchmark]["shards"])
+
+
+def predictions_of(wildcards):
+    """The predictions of every shard of a model's run of a benchmark."""
+    folder = f"<results>/predictions/{wildcards.model}/{wildcards.benchmark}"
+    return [f"{folder}/{shard}.parquet" for shard in shards_of(wildcards.benchmark)]
 
 
 def shard_number(wildcards):
@@ -151,6 +225,12 @@ PREDICTIONS = [
     for model in models_of(benchmark)
     for shard in shards_of(benchmark)
 ]
+RUN_SCORES = [
+    f"<results>/run_scores/{model}/{benchmark}.parquet"
+    for benchmark in config["benchmarks"]
+    if not get_benchmark(benchmark).rules["paper"].by_row
+    for model in models_of(benchmark)
+]
 MASKS = [
     f"<results>/masks/{model}/{benchmark}.parquet"
     for benchmark in config["masking"]["benchmarks"]
@@ -166,7 +246,19 @@ EFFICIENCY, PROFILE = (
     )
     for kind in ("efficiency", "profile")
 )
-STAGES = [PROBES, PATCHES, SCORES, SAMPLES, KEEP, PREDICTIONS, MASKS, ATTENTION_MAPS, EFFICIENCY, PROFILE]
+STAGES = [
+    PROBES,
+    PATCHES,
+    SCORES,
+    SAMPLES,
+    KEEP,
+    PREDICTIONS,
+    RUN_SCORES,
+    MASKS,
+    ATTENTION_MAPS,
+    EFFICIENCY,
+    PROFILE,
+]
 
 
 def cached_only():

@@ -2,6 +2,8 @@
 
 
 rule make_probe:
+    input:
+        fetched=probe_files,
     output:
         probe="<results>/probe/{family}.parquet",
     log:

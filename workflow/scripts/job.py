@@ -57,13 +57,53 @@ class Job:
             "limits_note": limits_note(processor) if asked else "",
         }
 
+    def probe_set(self) -> dict[str, str]:
+        """What the probe images are from, for `record`. Raises InputError where the lock file names other data."""
+        from sparsemm.sources.fetching import read_marker
+        from sparsemm.sources.lock import LOCK_FILE
+        from sparsemm.sources.obtain import check_commit
+
+        fetched = list(self.snakemake.input)
+        if not fetched:
+            return {"dataset": self.snakemake.params.settings["probe"]["source"]}
+        marker = fetched[0]
+        found = read_marker(marker)
+        check_commit(LOCK_FILE, "dataset", found["id"], found["commit"], marker)
+        return {"dataset": found["id"], "dataset_revision": found["commit"]}
+
+    def dataset(self, benchmark: Any) -> dict[str, str]:
+        """What a benchmark's rows are from, for `record`. Raises InputError where the lock file names other data."""
+        if not hasattr(benchmark, "hub"):
+            return {"dataset": benchmark.name}
+        from sparsemm.benchmarks.stored import INDEX, stored_origin
+        from sparsemm.sources.lock import LOCK_FILE
+        from sparsemm.sources.obtain import check_commit
+
+        origin = stored_origin(benchmark.folder)
+        index = benchmark.folder / INDEX
+        check_commit(LOCK_FILE, "dataset", origin["id"], origin["commit"], index)
+        return {"dataset": origin["id"], "dataset_revision": origin["commit"]}
+
     def _folder(self) -> str:
-        """Where the rule's model is. Raises InputError for a model of another family than the configuration says."""
+        """Where the rule's model is: the folder of the configuration, or else where it was fetched to.
+
+        Raises:
+            InputError: for a model of another family than the configuration says, or another commit than is locked.
+        """
         from sparsemm.errors import InputError
         from sparsemm.models.loading import family_of_folder
+        from sparsemm.sources.fetching import MODEL_MARKER, read_marker
+        from sparsemm.sources.lock import LOCK_FILE
+        from sparsemm.sources.obtain import check_commit
 
         model, name = self.snakemake.params.model, self.snakemake.wildcards.model
-        folder, family = str(model["path"]), family_of_folder(model["path"]).name
+        folder = str(model["path"])
+        marker = Path(MODEL_MARKER.format(model=name))
+        if not Path(folder).is_dir() and marker.is_file():
+            found = read_marker(marker)
+            check_commit(LOCK_FILE, "model", found["id"], found["commit"], marker)
+            folder = found["folder"]
+        family = family_of_folder(folder).name
         if family != model["family"]:
             raise InputError(
                 f"models.{name}.family is {model['family']}, but {folder} holds a model of {family}; "
@@ -107,6 +147,17 @@ class Job:
         return provenance(config, **known)
 
 
+def say_fetches() -> None:
+    """One line in the log for every file that is fetched, and no progress bars."""
+    import logging
+
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("sparsemm").setLevel(logging.INFO)
+
+
 @contextmanager
 def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     """Run a script's body with all output in the rule's log and exit 1 on an error.
@@ -145,6 +196,11 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         _stop(
             f"{snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})", terminal, logged=True
         )
+
+
+def rows_asked(samples: int | str) -> int | None:
+    """The configuration's number of samples as `Benchmark.load` takes it: None for "all"."""
+    return None if samples == "all" else int(samples)
 
 
 def _start_torch(device: str, wanted: str, threads: int) -> str:

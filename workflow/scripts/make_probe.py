@@ -8,8 +8,9 @@ with job(snakemake) as run:
 
     settings = snakemake.params.settings
     probe, seed = settings["probe"], settings["seed"]
+    facts = run.probe_set()
     if probe["source"] == "generated":
         images = generate_probe(probe["images"], seed)
     else:
         images = read_synthdog(probe["source"], probe["images"])
-    write_probe(snakemake.output.probe, images, run.record(dataset=probe["source"]))
+    write_probe(snakemake.output.probe, images, run.record(**facts))

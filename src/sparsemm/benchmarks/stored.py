@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparsemm.benchmarks.base import shard_indices
 from sparsemm.benchmarks.columns import check_columns, image_bytes, plain_value
-from sparsemm.benchmarks.images import EncodedImage, LazyImage, image_size
+from sparsemm.benchmarks.images import EncodedImage, LazyImage, UnreadableImage, image_size
 from sparsemm.benchmarks.spool import Place, Spool, cells, image_id, open_parquet, unreadable
 from sparsemm.errors import InputError
 from sparsemm.results.files import atomic_write
@@ -175,8 +174,8 @@ def stored_rows(
     for name in facts["files"]:
         with open_parquet(root / name) as file:
             check_columns(f"{stored.name}: {name}", file.schema_arrow, columns, image=stored.join is None)
-    index = index.iloc[_of_shard(index["image_id"].iloc[:total], shard, shards)]
-    return _shard(stored, root, facts["files"], index)
+    rows = _of_shard([image.id for image in index[:total]], shard, shards)
+    return _shard(stored, root, facts["files"], {row: index[row] for row in rows})
 
 
 def stored_origin(folder: str | Path) -> dict[str, str]:
@@ -192,29 +191,30 @@ def stored_origin(folder: str | Path) -> dict[str, str]:
         raise _not_indexed(Path(folder)) from error
 
 
-def _shard(stored: Stored, root: Path, files: Sequence[str], index: pd.DataFrame) -> Iterator[StoredRow]:
-    there = index[index["file"].notna()].drop_duplicates("image_id")
-    parts = (there["image_id"], there["file"], there["row_group"], there["offset"])
-    spool = Spool(root, {str(i): Place(str(f), int(g), int(o)) for i, f, g, o in zip(*parts)})
-    wanted = dict(
-        zip(index["row"].tolist(), index[["image_id", "file", "width", "height"]].itertuples(index=False))
-    )
-    if not wanted:
+def _shard(
+    stored: Stored, root: Path, files: Sequence[str], images: Mapping[int, _Image]
+) -> Iterator[StoredRow]:
+    if not images:
         return
-    for number, data in _rows(root, files, list(stored.columns), min(wanted), max(wanted) + 1):
-        if number not in wanted:
+    places: dict[str, Place] = {}
+    for image in images.values():
+        if image.place is not None:
+            places.setdefault(image.id, image.place)
+    spool = Spool(root, places)
+    for number, data in _rows(root, files, list(stored.columns), min(images), max(images) + 1):
+        if number not in images:
             continue
-        name, file, width, height = wanted[number]
+        image = images[number]
         what = f"{stored.name} row {number}"
         if stored.join is not None:
             what += f" (image {data.get(stored.join.key)})"
-        read = partial(_no_image, what) if file is None else partial(spool.read, name)
-        image = EncodedImage(what, read, ((int(width), int(height)), name))
-        yield StoredRow(number, {key: plain_value(value) for key, value in data.items()}, name, image)
+        read = partial(_no_image, what) if image.place is None else partial(spool.read, image.id)
+        encoded = EncodedImage(what, read, ((image.width, image.height), image.id))
+        yield StoredRow(number, {key: plain_value(value) for key, value in data.items()}, image.id, encoded)
 
 
 def _no_image(what: str) -> bytes:
-    raise InputError(f"{what}: the data set has no such image; get the data again")
+    raise UnreadableImage(f"{what}: the data set has no such image; get the data again")
 
 
 def _columns_of_rows(stored: Stored) -> dict[str, Sequence[str]]:
@@ -222,26 +222,25 @@ def _columns_of_rows(stored: Stored) -> dict[str, Sequence[str]]:
     return {**key, **stored.columns}
 
 
-def _of_shard(image_ids: pd.Series, shard: int, shards: int) -> Any:
+def _of_shard(image_ids: Sequence[str], shard: int, shards: int) -> list[int]:
     """Positions of a shard's rows, ascending."""
-    codes, _ = pd.factorize(image_ids)  # images are numbered by first appearance
+    numbers: dict[str, int] = {}  # images are numbered by first appearance
+    codes = np.array([numbers.setdefault(name, len(numbers)) for name in image_ids])
     ends = np.concatenate([[0], np.cumsum(np.bincount(codes))])  # rows of the first n images
     first, last = (int(np.argmin(abs(ends * shards - len(codes) * k))) for k in (shard, shard + 1))
-    return np.flatnonzero((codes >= first) & (codes < last))
+    return [int(row) for row in np.flatnonzero((codes >= first) & (codes < last))]
 
 
-def _read_index(stored: Stored, root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    path = root / INDEX
+def _read_index(stored: Stored, root: Path) -> tuple[list[_Image], dict[str, Any]]:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(root / INDEX)
         facts = json.loads((table.schema.metadata or {})[_METADATA_KEY])
         if not table.schema.equals(_SCHEMA) or facts["benchmark"] != stored.name:
             raise ValueError("another index")
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise _not_indexed(root) from error
-    frame = table.to_pandas(integer_object_nulls=True)
-    frame["file"] = frame["file"].astype(object).where(frame["file"].notna(), None)
-    return frame, facts
+    _, *columns = table.to_pydict().values()
+    return [_Image(None if f is None else Place(f, g, o), *rest) for f, g, o, *rest in zip(*columns)], facts
 
 
 def _not_indexed(root: Path) -> InputError:

@@ -60,14 +60,14 @@ class Prefilled:
 
 @torch.no_grad()
 def capture_prefill(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], callback: Callable[[PrefillLayer], None]
+    model: PreTrainedModel, inputs: Mapping[str, Any], callback: Callable[[PrefillLayer], None]
 ) -> Prefilled:
     """Run a prompt once and hand every layer's full keys and values to a callback.
 
     Args:
         model: a vision-language model.
-        inputs: what `generate` would get (left padded). Positions are those of `generate`, so decoding from
-            `next_position` gives the same numbers.
+        inputs: what `generate` would get (left padded); encoded images (`mm_encoder_outputs`) may stand in for pixels.
+            Positions are those of `generate`, so decoding from `next_position` gives the same numbers.
         callback: called for each layer right after its attention.
     """
     mask = inputs.get("attention_mask")
@@ -166,7 +166,7 @@ def decode_step(
     return logits
 
 
-def _without_mask(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_mask(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
 
 

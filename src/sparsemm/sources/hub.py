@@ -25,6 +25,10 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 Result = TypeVar("Result")
 
 
+class UnknownSource(InputError):
+    """The hub knows no such id, or no such revision of it."""
+
+
 def resolve(kind: str, name: str, revision: str = "main") -> Source:
     """What a repository holds at a revision: commit, files, sizes, checksums. Nothing is downloaded but that.
 
@@ -34,8 +38,8 @@ def resolve(kind: str, name: str, revision: str = "main") -> Source:
         revision: a branch, tag or commit.
 
     Raises:
-        InputError: for an unknown id or revision, a gated repository without access, and a hub that cannot be
-            reached.
+        UnknownSource: for an unknown id or revision.
+        InputError: for a gated repository without access, and a hub that cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -80,10 +84,8 @@ def fetch(source: Source, patterns: Sequence[str], folder: str | Path | None = N
             )
         wanted |= found
     missing = [name for name, file in wanted.items() if not matches(_place(source, name, folder), file)]
-    if missing:
-        size = sum(wanted[name].size for name in missing)
-        _LOG.info("%s %s: fetching %d files, %.1f MB", source.kind, source.id, len(missing), size / 1e6)
     for name in missing:
+        _LOG.info("fetching %s %s, %s, %d bytes", source.kind, source.id, name, wanted[name].size)
         _fetch_file(source, name, wanted[name], folder)
     return _root(source, folder)
 
@@ -102,7 +104,7 @@ def _fetch_file(source: Source, name: str, locked: LockedFile, folder: str | Pat
             local_dir=folder,
             force_download=place.exists(),
         )
-        _asked(download, source.kind, source.id, source.revision)
+        _asked(download, source.kind, source.id, source.commit, _root(source, folder))
         if matches(place, locked):
             return
     raise InputError(
@@ -124,8 +126,10 @@ def _place(source: Source, name: str, folder: str | Path | None) -> Path:
     return _root(source, folder) / name
 
 
-def _asked(ask: Callable[[], Result], kind: str, name: str, revision: str) -> Result:
-    """The hub's answer; asked again where it is busy, its errors as one line."""
+def _asked(
+    ask: Callable[[], Result], kind: str, name: str, revision: str, folder: Path | None = None
+) -> Result:
+    """The hub's answer; asked again where it is busy, its errors as one line. `folder`: where it is stored."""
     import httpx2
     from huggingface_hub import errors
 
@@ -137,9 +141,11 @@ def _asked(ask: Callable[[], Result], kind: str, name: str, revision: str) -> Re
                 f"{kind} {name}: gated; accept its licence on the hub and set HF_TOKEN to a token that may read it"
             ) from error
         except errors.RevisionNotFoundError as error:
-            raise InputError(f"{kind} {name}: has no revision {revision!r}; correct it") from error
+            raise UnknownSource(
+                f"{kind} {name}: has no revision {revision!r}; correct it, or lock it anew"
+            ) from error
         except errors.RepositoryNotFoundError as error:
-            raise InputError(
+            raise UnknownSource(
                 f"{kind} {name}: not on the hub, or not to be seen without a token; correct the id or set HF_TOKEN"
             ) from error
         except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
@@ -157,7 +163,7 @@ def _asked(ask: Callable[[], Result], kind: str, name: str, revision: str) -> Re
             if not error.strerror:
                 raise
             raise InputError(
-                f"{kind} {name}: cannot be stored ({error.strerror}); free or change HF_HOME"
+                f"{kind} {name}: cannot be stored in {folder} ({error.strerror}); make room there and run again"
             ) from error
         _LOG.info("%s %s: the hub is busy, asking again in %.0f s", kind, name, pause)
         time.sleep(pause)

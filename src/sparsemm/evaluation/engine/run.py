@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.evaluation.engine.cache import EngineCache, EngineLayer
-from sparsemm.evaluation.engine.decode import decode_rows
+from sparsemm.evaluation.engine.decode import GreedyChoice, decode_rows
 from sparsemm.evaluation.engine.held import HeldLayer, hold_layer, make_prompts
 from sparsemm.evaluation.engine.rows import plan_rows
 from sparsemm.generation.prefill import capture_prefill
+from sparsemm.models.generation_settings import make_processors
 from sparsemm.policies import Policy
 
 # What one more group of rows costs in a layer, as multiply-adds of scores: the launches of some small operations.
@@ -36,19 +38,33 @@ class EngineOutput:
 @torch.no_grad()
 def run_cells(
     model: PreTrainedModel,
-    inputs: Mapping[str, torch.Tensor],
+    inputs: Mapping[str, Any],
     policies: Sequence[Policy],
     *,
     max_new_tokens: int,
     stop: Collection[int],
+    generation: str = "model",
 ) -> EngineOutput:
     """Greedy answers of every policy for every sample, equal to those of separate `compress` + `generate` runs.
 
     Args:
+        model: a vision-language model.
         inputs: a left padded batch as `generate` gets it.
         policies: one a cell.
+        max_new_tokens: longest answer.
         stop: token ids that end an answer.
+        generation: "model": the settings of the model's generation_config act as in `generate`; "plain": none does.
+
+    Raises:
+        InputError: for settings of generation_config that greedy decoding cannot follow.
     """
+    processors = make_processors(
+        model,
+        inputs["input_ids"],
+        inputs.get("attention_mask"),
+        max_new_tokens=max_new_tokens,
+        generation=generation,
+    )
     num_layers = int(model.config.get_text_config().num_hidden_layers)
     held: list[HeldLayer] = []
     prefilled = capture_prefill(
@@ -62,12 +78,14 @@ def run_cells(
     layers: list[EngineLayer] = []
     while held:  # a layer's ranks, and K and V that no row sees, are freed as soon as its rows are made
         layers.append(EngineLayer(make_prompts(held.pop(0), len(layers), rows.groups, policies)))
-    source = torch.tensor([group.sample for group in rows.groups for _ in group.cells])
+    sources = [group.sample for group in rows.groups for _ in group.cells]
+    source = torch.tensor(sources)
     answers = decode_rows(
         model,
         EngineCache(layers),
-        prefilled.logits.argmax(-1)[source.to(prefilled.logits.device)],
+        prefilled.logits[source.to(prefilled.logits.device)],
         prefilled.next_position[source.to(prefilled.next_position.device)],
+        choose=GreedyChoice(processors, sources),
         max_new_tokens=max_new_tokens,
         stop=frozenset(stop),
     )
