@@ -42,6 +42,7 @@ rule all:
         SCORES,
         KEEP,
         PREDICTIONS,
+        RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
         EFFICIENCY,
@@ -79,10 +80,11 @@ rule budget:
         KEEP,
 
 
-# Predictions of all cells, the masked runs, the attention maps.
+# Predictions of all cells, scores of whole runs, the masked runs, the attention maps.
 rule evaluate:
     input:
         PREDICTIONS,
+        RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
 

@@ -17,8 +17,8 @@ import sparsemm
 EXPORTS = {
     "budget": ("allocate", "allocate_array", "audit"),
     "heads": (
-        *("HeadScores", "ProbeImage", "generate_probe", "read_probe", "read_synthdog", "score_heads"),
-        "write_probe",
+        *("HeadScores", "ProbeImage", "generate_probe", "match_pieces", "read_probe", "read_synthdog"),
+        *("score_heads", "write_probe"),
     ),
     "metrics": (
         *("anls", "cider", "contains_accuracy", "relaxed_accuracy", "vqa_accuracy", "vqav2_accuracy"),

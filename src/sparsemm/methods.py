@@ -62,7 +62,7 @@ MATCHINGS = ("stripped", "released", "exact")
 CONVENTIONS = ("released", "all")
 POSITIONS = ("mrope", "released")
 NO_MATCH = ("error", "uniform")
-# What greedy decoding follows of a checkpoint's generation_config: all that acts there (repetition_penalty), or nothing.
+# What greedy decoding follows of a checkpoint's generation_config: all that acts there, or nothing.
 GENERATIONS = ("model", "plain")
 # How a masked head is ablated: its output is 0, or its queries are, so that it averages the values that it sees.
 MASKINGS = ("output", "released")

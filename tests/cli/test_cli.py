@@ -128,7 +128,7 @@ def test_heads_scores_saves_and_draws_and_answer_finds_the_scores(
     tenth = {"fraction": 0.1, "heads": 8, "share": pytest.approx(kept.top_share(0.1))}
     assert tenth in found["shares"]
     assert kept.samples is not None
-    made = {"model": "model", "dataset": "generated", "seed": 0, "probe_images": 2, "matching": "released"}
+    made = {"model": "model", "dataset": "generated", "seed": 0, "probe_images": 2, "matching": "stripped"}
     assert made.items() <= kept.metadata.items()
     assert [file.name for file in figure.parent.iterdir()] == ["heads.png"]
     with Image.open(figure) as image:

@@ -163,8 +163,6 @@ def die_midway(workdir: str) -> None:
 
 def test_bad_work_is_refused(tmp_path: Path) -> None:
     benchmark = get_benchmark("synth-docvqa")
-    with pytest.raises(InputError, match=r"benchmarks\.samples"):
-        evaluate(loaded(), benchmark, [], some_cells(), quiet())
     with pytest.raises(InputError, match="policies"):
         evaluate(loaded(), benchmark, samples(1), [], quiet())
     with pytest.raises(InputError, match="batch_size"):
@@ -245,6 +243,9 @@ def test_a_metric_of_whole_runs_leaves_the_scores_of_a_shard_empty() -> None:
     settings = quiet(2)
     frame = evaluate(loaded(), Rotated(), Rotated().load(2, 0), some_cells(), settings)
     assert frame.score.isna().all()
+    assert frame.score_paper.isna().all()
+    by_row = [by_length({"turn": row.sample_id[-1]}, row.prediction) for row in frame.itertuples()]
+    assert frame.score_current.tolist() == by_row  # every prediction is scored by both rule sets
     assert sorted(set(zip(frame.sample_id, frame.image_id))) == [
         (f"synth-docvqa-00000{index}{turn}", f"synth-docvqa-00000{index}")
         for index in (0, 1)
@@ -258,15 +259,15 @@ def test_a_metric_of_whole_runs_leaves_the_scores_of_a_shard_empty() -> None:
 
 
 def test_the_prompt_is_that_of_the_model_s_family_and_the_rule_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sparsemm.evaluation.batches as module
+    import sparsemm.evaluation.images as module
 
-    real, asked = module.build_inputs, []
+    real, asked = module.ImageMemory.inputs, []
 
-    def build_inputs(source: Loaded, images: list[Any], prompts: list[str], device: Any) -> Any:
+    def inputs(memory: Any, batch: list[Sample], prompts: list[str]) -> Any:
         asked.extend(prompts)
-        return real(source, images, prompts, device)
+        return real(memory, batch, prompts)
 
-    monkeypatch.setattr(module, "build_inputs", build_inputs)
+    monkeypatch.setattr(module.ImageMemory, "inputs", inputs)
     settings = dataclasses.replace(quiet(4), rules="current")
     evaluate(loaded(), Rotated(), Rotated().load(1, 0), some_cells(), settings)
     assert asked == ["llava_next current a", "llava_next current b"]

@@ -126,7 +126,7 @@ def test_masked_heads_and_recorded_attention(cuda):
     for model, inputs in ((here(family), prompt(family)), (moved(family), there(prompt(family)))):
         with mask_heads(model, [(0, 1), (1, 5)]), compress(model, SnapKV(16, window=8)):
             answers.append(model.generate(**inputs, max_new_tokens=NEW, do_sample=False).cpu())
-        settings = ScoringSettings(READ_PROMPT, 8, 2, "all", "released", progress=False)
+        settings = ScoringSettings(READ_PROMPT, 8, 2, "all", "stripped", progress=False)
         hits.append(score_samples(model, tiny_family(family)[1], probe, settings))
     assert torch.equal(*answers)
     assert hits[0].hits.tolist() == hits[1].hits.tolist()

@@ -12,11 +12,12 @@ from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.errors import InputError
 from sparsemm.families.llava_next import LlavaNextLayout
 from sparsemm.heads.attention_maps import attention_maps, choose_heads
-from sparsemm.heads.matching import match_released, token_texts
+from sparsemm.heads.matching import match_pieces, token_texts
 from sparsemm.heads.probe import ProbeImage
 from sparsemm.heads.scores import HeadScores
 from sparsemm.models.loading import Loaded, build_inputs
 from sparsemm.models.patching import attention_implementation
+from sparsemm.reporting.figures.maps import figure10
 from sparsemm.results.parquet import read_table, write_table
 
 from helpers.probes import NEW, make_probe
@@ -25,6 +26,9 @@ from helpers.tiny import image, model, processor
 
 def loaded(variant: str) -> Loaded:
     return Loaded(model(variant), processor(), "llava_next", f"tiny-{variant}", "none")
+
+
+UNREAD = ProbeImage("x", image(), ["\u00e9"], [(0.0, 0.0, 6.0, 4.0)])  # a word that no tiny model writes
 
 
 def reference(variant: str, item: ProbeImage, head: tuple[int, int]) -> np.ndarray:
@@ -41,7 +45,7 @@ def reference(variant: str, item: ProbeImage, head: tuple[int, int]) -> np.ndarr
         )
     ids = inputs["input_ids"][0]
     texts = token_texts(processor().tokenizer, out.sequences[0, len(ids) :].tolist())
-    steps = [i for i, word in enumerate(match_released(texts, item.words)) if word is not None]
+    steps = [i for i, word in enumerate(match_pieces("stripped", texts, item.words)) if word is not None]
     layout = LlavaNextLayout(made.config, (item.image.height, item.image.width))
     at = layout.positions(ids, made.config.image_token_id)
     rows = [out.attentions[step][head[0]][0, head[1], -1].numpy()[at] for step in steps]
@@ -83,6 +87,27 @@ def test_bad_heads_and_images_get_one_line() -> None:
     for heads, said in (([(3, 0)], "head .3, 0. is not one"), ([], "no head")):
         with pytest.raises(InputError, match=said):
             attention_maps(loaded("mha"), item, heads, max_new_tokens=2)
-    unread = ProbeImage("x", image(), ["\u00e9"], [(0.0, 0.0, 6.0, 4.0)])
+    unread = UNREAD
     with pytest.raises(InputError, match="image x: no generated token matches"):
         attention_maps(loaded("mha"), unread, [(0, 0)], max_new_tokens=2)
+
+
+def test_where_nothing_matches_all_tokens_are_shown_on_request(tmp_path: Path) -> None:
+    made, heads = model("mha"), [(0, 0), (2, 3)]
+    keywords = {"max_new_tokens": NEW, "no_match": "uniform"}
+    scores = HeadScores(np.ones((3, 6)))
+    frame = attention_maps(loaded("mha"), UNREAD, heads, scores=scores, **keywords)
+    assert [len(token) for token in frame["token"]] == [NEW] * 2
+    said = frame["token"][0]
+    page = ProbeImage("x", image(), [said], UNREAD.boxes)  # every token matches: the same mean
+    assert frame["grid"].tolist() == attention_maps(loaded("mha"), page, heads, **keywords)["grid"].tolist()
+    before, made.generation_config.eos_token_id = made.generation_config.eos_token_id, list(range(101))
+    try:
+        ended = attention_maps(loaded("mha"), UNREAD, heads, scores=scores, **keywords)
+    finally:
+        made.generation_config.eos_token_id = before
+    assert ended["token"].tolist() == ["", ""]
+    assert np.max(ended["grid"].tolist()) > 0
+    for each in (frame, ended):
+        write_table(tmp_path / "tiny.parquet", each, "attention_maps", {})
+        figure10([tmp_path / "tiny.parquet"], tmp_path / "figure10")

@@ -1,8 +1,11 @@
-"""The two rules that match generated tokens to words: exact places, repeated words, misreadings, odd tokenizers."""
+"""The rules that match generated tokens to words: strings, exact places, repeated words, odd tokenizers."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,14 +16,18 @@ from transformers import PreTrainedTokenizerFast
 from sparsemm.errors import InputError
 from sparsemm.heads.matching import (
     match_exact,
-    match_released,
+    match_pieces,
     match_tokens,
     reading_order,
+    released_rule,
+    token_pieces,
     token_spans,
+    token_texts,
 )
 from sparsemm.methods import MATCHINGS
 
-from helpers.tiny import tokenizer
+from helpers.tiny import processor, tokenizer
+from helpers.tiny_families import FAMILY_NAMES, tiny_family
 
 Box = tuple[float, float, float, float]
 
@@ -45,10 +52,57 @@ def owners_of(words: list[str]) -> list[int | None]:
 word_lists = st.lists(st.text("ABC", min_size=1, max_size=4), min_size=1, max_size=12)  # many repeats
 
 
-def test_released_rule() -> None:
-    words = ["ABC", "BCD", "X Y"]
-    tokens = ["A", " D", "B", "", " ", "\n", "XY", "X", "BC", "BCD", "abc", "Y "]
-    assert match_released(tokens, words) == [0, 1, None, None, None, None, None, 2, None, 1, None, 2]
+PIECES = ["A", " D", "B", "", " ", "\n", "XY", "X", "BC", "BCD", "abc", "Y ", " Y", "\u2581A"]
+WORDS = ["ABC", "BCD", "X Y"]
+
+
+def test_stripped_rule() -> None:
+    want = [0, 1, None, None, None, None, None, 2, None, 1, None, 2, 2, None]
+    assert match_pieces("stripped", PIECES, WORDS) == want
+
+
+@pytest.mark.parametrize("rule", ["released-llava", "released-qwen"])
+def test_released_rules_compare_pieces_to_the_letter(rule: str) -> None:
+    """A space is a character like any other: in one chunk of two words it matches, before a word it does not."""
+    want = [0, None, None, None, 2, None, None, 2, None, 1, None, None, 2, None]
+    assert match_pieces(rule, PIECES, WORDS) == want
+
+
+@pytest.mark.parametrize("rule", ["released-llava", "released-qwen"])
+def test_an_empty_piece_is_in_every_chunk_and_equal_chunks_count_twice(rule: str) -> None:
+    assert match_pieces(rule, [""], ["AB"]) == [0]
+    assert match_pieces(rule, [""], ["AB", "CD"]) == match_pieces(rule, [""], []) == [None]
+    assert match_pieces(rule, ["AB", "C"], ["AB", "AB", "C"]) == [None, 2]
+    assert match_pieces(rule, ["AB"], ["AB", ""]) == [0]
+    assert match_pieces("stripped", [""], ["AB"]) == [None]
+
+
+@given(st.lists(st.text("Ab \u2581", max_size=3)), st.lists(st.text("Ab ", max_size=4), max_size=5))
+@settings(deadline=None)
+def test_released_rules_equal_the_loop_of_the_authors(pieces: list[str], chunks: list[str]) -> None:
+    def found(piece: str) -> Iterator[int]:
+        return (at for at, chunk in enumerate(chunks) if chunk.find(piece) >= 0)
+
+    want = [next(found(piece)) if sum(1 for _ in found(piece)) == 1 else None for piece in pieces]
+    assert (
+        match_pieces("released-llava", pieces, chunks)
+        == match_pieces("released-qwen", pieces, chunks)
+        == want
+    )
+
+
+def test_rules_that_do_not_compare_pieces_are_one_line() -> None:
+    for rule in ("exact", "released", "fuzzy"):
+        with pytest.raises(
+            InputError, match=f"'{rule}' does not compare pieces; use stripped or released-llava"
+        ):
+            match_pieces(rule, ["A"], ["A"])
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_the_family_decides_which_released_rule(name: str) -> None:
+    want = "released-llava" if name.startswith("llava") else "released-qwen"
+    assert released_rule(tiny_family(name)[1]) == want
 
 
 @given(word_lists, st.data())
@@ -105,7 +159,7 @@ def test_repeated_words_each_have_their_own_box() -> None:
         (17, 20),
     ]  # a token takes the space before it, as in real models
     assert match_exact(text, spans, words, row_of(5)) == [0, 1, 2, 3, 4]
-    assert match_tokens("released", tokenizer(), tokenizer().encode(text), words, row_of(5)) == [None] * 20
+    assert match_tokens("stripped", processor(), tokenizer().encode(text), words, row_of(5)) == [None] * 20
 
 
 def test_a_token_must_be_read_whole_and_goes_to_the_word_with_most_of_it() -> None:
@@ -154,8 +208,8 @@ def test_the_given_order_is_tried_first() -> None:
     assert match_exact(text, each_character(text), words, boxes) == owners_of(words)
 
 
-def test_spans_cover_the_text_where_tokens_alone_do_not_join_to_it() -> None:
-    """SentencePiece: a piece alone loses its space; a character of two byte tokens belongs to the second."""
+def sentencepiece() -> Any:
+    """A tokenizer of Llama's kind: U+2581 is a space, and is stripped where an answer begins."""
     pieces = ["<s>", "\u2581AB", "\u2581C", "D", "<0xC3>", "<0xA9>", "\u2581"]
     backend = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<s>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s"), "isolated")
@@ -167,12 +221,45 @@ def test_spans_cover_the_text_where_tokens_alone_do_not_join_to_it() -> None:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+
+
+class LlavaNextProcessor:
+    """All that a family and its matching know a processor by."""
+
+    def __init__(self, made: Any) -> None:
+        self.tokenizer = made
+
+
+def test_pieces_are_raw_and_texts_are_decoded_alone() -> None:
+    made = sentencepiece()
+    ids = [1, 2, 3, 6]
+    assert token_pieces(made, ids) == ["\u2581AB", "\u2581C", "D", "\u2581"]
+    assert token_texts(made, ids) == ["AB", "C", "D", ""]
+    words, boxes = ["AB", "CD"], row_of(2)
+    llava = LlavaNextProcessor(made)
+    assert match_tokens("released", llava, ids, words, boxes) == [None, None, 1, None]
+    assert match_tokens("stripped", llava, ids, words, boxes) == [0, 1, 1, None]
+
+
+def test_qwen_keeps_the_space_of_a_single_token() -> None:
+    """As byte-level tokenizers decode: the space is a part of the token."""
+    _, made = tiny_family("qwen2_vl")
+    ids = made.tokenizer.convert_tokens_to_ids(["A", " ", "B", "\n"])
+    assert match_tokens("released", made, ids, ["A B", "B C", "CB"], row_of(3)) == [0, None, None, None]
+    assert match_tokens("released", made, ids, ["A B", "CD"], row_of(2)) == [0, 0, 0, None]
+    assert match_tokens("stripped", made, ids, ["A B", "CD"], row_of(2)) == [0, None, 0, None]
+
+
+def test_spans_cover_the_text_where_tokens_alone_do_not_join_to_it() -> None:
+    """SentencePiece: a piece alone loses its space; a character of two byte tokens belongs to the second."""
+    made = sentencepiece()
     assert "".join(made.decode([i]) for i in (1, 2)) != made.decode([1, 2])
     text, spans = token_spans(made, [1, 2, 3, 4, 5, 0, 2])
     assert text == "AB CD\u00e9 C"
     assert [text[a:b] for a, b in spans] == ["AB", " C", "D", "", "\u00e9", "", " C"]
-    assert match_tokens("exact", made, [1, 2, 3, 4, 5, 0, 2], ["AB", "CD\u00e9", "C"], row_of(3)) == [
+    named = SimpleNamespace(tokenizer=made)
+    assert match_tokens("exact", named, [1, 2, 3, 4, 5, 0, 2], ["AB", "CD\u00e9", "C"], row_of(3)) == [
         *(0, 1, 1, None, 1, None, 2),
     ]
 
@@ -195,10 +282,12 @@ def test_a_long_answer_is_aligned_in_one_go() -> None:
 @pytest.mark.parametrize("matching", MATCHINGS)
 def test_every_named_rule_matches_a_word_that_comes_once(matching: str) -> None:
     ids = tokenizer().encode("AB")
-    assert match_tokens(matching, tokenizer(), ids, ["AB", "CD"], row_of(2)) == [0, 0]
-    assert match_tokens(matching, tokenizer(), [], ["AB"], row_of(1)) == []
+    assert match_tokens(matching, processor(), ids, ["AB", "CD"], row_of(2)) == [0, 0]
+    assert match_tokens(matching, processor(), [], ["AB"], row_of(1)) == []
 
 
 def test_an_unknown_rule_is_one_line() -> None:
-    with pytest.raises(InputError, match=r"scoring\.matching: 'fuzzy' is unknown; use released or exact"):
-        match_tokens("fuzzy", tokenizer(), [], [], [])
+    with pytest.raises(
+        InputError, match=r"scoring\.matching: 'fuzzy' is unknown; use stripped or released or exact"
+    ):
+        match_tokens("fuzzy", processor(), [], [], [])

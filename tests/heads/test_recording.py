@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
+from transformers import DynamicCache
 
 from sparsemm.heads.recording import ArgmaxRecorder, RowRecorder, generate_greedily, recording
 from sparsemm.models.loading import build_inputs, shape
@@ -31,6 +34,33 @@ class InDouble(TorchFunctionMode):
         if func is torch.Tensor.float:
             func = torch.Tensor.double
         return func(*map(doubled, args), **{name: doubled(value) for name, value in (kwargs or {}).items()})
+
+
+def by_hand(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[list[int], list[list[list[int]]]]:
+    """Greedy tokens of one row with plain positions on all axes, and each head's attention peak, [S][L][Hq]."""
+    inputs = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
+    positions = torch.arange(inputs["input_ids"].shape[1]).expand(3, 1, -1)
+    tokens, peaks, cache = [], [], DynamicCache()
+    with attention_implementation(model, "eager"), torch.no_grad():
+        for _ in range(NEW):
+            out = model(**inputs, position_ids=positions, past_key_values=cache, output_attentions=True)
+            tokens.append(int(out.logits[0, -1].argmax()))
+            peaks.append([rows[0, :, -1].argmax(-1).tolist() for rows in out.attentions])
+            inputs, positions = {"input_ids": torch.tensor([tokens[-1:]])}, positions[..., -1:] + 1
+    return tokens, peaks
+
+
+@contextmanager
+def settings_of(model: Any, **settings: Any) -> Iterator[None]:
+    """The model with other settings in its generation_config."""
+    before = model.generation_config
+    model.generation_config = copy.deepcopy(before)
+    for name, value in settings.items():
+        setattr(model.generation_config, name, value)
+    try:
+        yield
+    finally:
+        model.generation_config = before
 
 
 def eager(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
@@ -88,3 +118,55 @@ def test_rows_equal_eager_attention(name: str) -> None:
         assert len(rows) == NEW
         for row, attentions in zip(rows, out.attentions):
             np.testing.assert_allclose(row, attentions[layer][0, head, -1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_released_positions_are_plain_on_all_axes(name: str) -> None:
+    """At prefill and decode, in a padded batch, whatever `generate` left in the model before."""
+    model, processor = tiny_family(name)
+    pictures = [image(*size, seed=index) for index, size in enumerate(SIZES)]
+    inputs = build_inputs(processor, pictures, ["Read it."] * 2)
+    size = shape(model)
+    own = generate_greedily(model, processor.tokenizer, inputs, NEW)
+    recorder = ArgmaxRecorder(size.num_layers)
+    with recording(model, recorder):
+        answers = generate_greedily(model, processor.tokenizer, inputs, NEW, positions="released")
+    assert answers != own, "a prompt with an image must tell the positions apart"
+    for row, picture in enumerate(pictures):
+        alone = build_inputs(processor, [picture], ["Read it."])
+        tokens, peaks = by_hand(model, alone)
+        padding = inputs["input_ids"].shape[1] - alone["input_ids"].shape[1]
+        assert answers[row] == tokens
+        assert (recorder.positions()[row] - padding).tolist() == peaks
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY_NAMES if "qwen" not in name])
+def test_families_with_plain_positions_know_no_others(name: str) -> None:
+    model, processor = tiny_family(name)
+    inputs = build_inputs(processor, [image(*size) for size in SIZES], ["Read it."] * 2)
+    usual, released = (
+        generate_greedily(model, processor.tokenizer, inputs, NEW, positions=positions)
+        for positions in ("mrope", "released")
+    )
+    assert usual == released
+
+
+@pytest.mark.parametrize("name", ["llava_next-llama", "qwen2_vl"])
+def test_generation_settings_act_and_can_be_switched_off(name: str) -> None:
+    """A row of a padded batch gets what `generate` gives it alone, with the checkpoint's settings."""
+    model, processor = tiny_family(name)
+    pictures = [image(*size, seed=index) for index, size in enumerate(SIZES)]
+    inputs = build_inputs(processor, pictures, ["Read it."] * 2)
+
+    def alone() -> list[list[int]]:
+        prompts = [build_inputs(processor, [picture], ["Read it."]) for picture in pictures]
+        out = [model.generate(**each, max_new_tokens=12, do_sample=False) for each in prompts]
+        return [row[0, each["input_ids"].shape[1] :].tolist() for row, each in zip(out, prompts)]
+
+    plain = alone()
+    with settings_of(model, repetition_penalty=1.5, do_sample=True, top_k=1):
+        with_settings = alone()
+        ours = generate_greedily(model, processor.tokenizer, inputs, 12)
+        off = generate_greedily(model, processor.tokenizer, inputs, 12, generation="plain")
+    assert ours == with_settings != plain
+    assert off == plain == generate_greedily(model, processor.tokenizer, inputs, 12)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,19 @@ import torch
 from sparsemm.documents.pages import READ_PROMPT
 from sparsemm.errors import InputError
 from sparsemm.families.llava_next import LlavaNextLayout
+from sparsemm.heads.attention_maps import choose_heads
 from sparsemm.heads.matching import token_spans
 from sparsemm.heads.patch_map import PatchMap, WordPatches
 from sparsemm.heads.probe import ProbeImage, probe_digest
 from sparsemm.heads.recording import ArgmaxRecorder, recording
+from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.scoring import score_heads, score_samples
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
-from sparsemm.models.loading import build_inputs
+from sparsemm.models.loading import build_inputs, shape
 from sparsemm.models.patching import attention_implementation
+from sparsemm.policies import SparseMM
+from sparsemm.policies.planning import planned_keep
+from sparsemm.reporting.figures.heatmap import figure2
 
 from helpers.probes import NEW, SIZES, answers_of, make_probe, settings_of
 from helpers.tiny import image, model, processor
@@ -40,7 +47,7 @@ def ends_with(variant: str, token: int | None) -> Iterator[None]:
 
 
 def containing_box(probe_image: ProbeImage, step: int, text: str) -> Any:
-    """The released rule: the box of the only word that contains the token, or None."""
+    """The stripped rule: the box of the only word that contains the token, or None."""
     found = [box for word, box in zip(probe_image.words, probe_image.boxes) if text and text in word]
     return found[0] if len(found) == 1 else None
 
@@ -123,8 +130,8 @@ def test_exact_matching_equals_eager_on_pages_that_say_what_the_model_says(varia
     assert samples.matched.tolist() == matched.tolist()
     assert np.array_equal(samples.hits, hits)
     assert np.allclose(samples.weights, weights, rtol=1e-12)
-    released = score_samples(model(variant), processor(), probe, settings_of())
-    assert samples.matched.sum() > released.matched.sum(), "repeated characters must count too"
+    stripped = score_samples(model(variant), processor(), probe, settings_of())
+    assert samples.matched.sum() > stripped.matched.sum(), "repeated characters must count too"
 
 
 def test_a_word_that_no_token_covers_is_matched_but_never_hit() -> None:
@@ -193,7 +200,9 @@ def test_scores_sum_to_one_and_know_how_they_were_made(variant: str) -> None:
         "prompt": READ_PROMPT,
         "max_new_tokens": NEW,
         "convention": "all",
-        "matching": "released",
+        "matching": "stripped",
+        "positions": "mrope",
+        "generation": {},
         "probe_images": len(probe),
         "probe_sha256": probe_digest(probe),
         "model": "tiny",
@@ -252,11 +261,75 @@ def test_bad_settings_and_probes_get_one_line() -> None:
     refused("max_new_tokens: 0", good, max_new_tokens=0)
     refused("batch_size: 0", good, batch_size=0)
     refused("convention: 'none'", good, convention="none")
-    refused("matching: 'none'", good, matching="none")
+    refused("matching: 'none' is unknown; use stripped or released or exact", good, matching="none")
+    refused("positions: 'none'", good, positions="none")
+    refused("generation: 'none'", good, generation="none")
+    refused("no_match: 'none'", good, no_match="none")
     outside = ProbeImage("x", good[0].image, ["a"], [(0.0, 0.0, 61.0, 4.0)])
     refused("image x, box 0 .* outside", [good[0], outside])
     unread = ProbeImage("x", good[0].image, ["\u00e9"], [(0.0, 0.0, 6.0, 4.0)])
     refused("no generated token matches", [unread])
+
+
+@pytest.mark.parametrize("lacking", ["no token matched", "no head hit"])
+def test_uniform_scores_where_nothing_matches(
+    lacking: str, variant: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    probe = make_probe(variant)[:2]
+    if lacking == "no token matched":
+        probe = [ProbeImage(p.id, p.image, ["\u00e9"] * 3, p.boxes) for p in probe]
+    none = np.zeros(0, np.int64)
+    words = {
+        p.id: tuple(WordPatches(*pair, none, none, np.zeros((0, 4))) for pair in zip(p.words, p.boxes))
+        for p in probe
+    }
+    options: dict[str, Any] = {"patches": PatchMap(words), "max_new_tokens": NEW, "progress": False}
+    with pytest.raises(InputError, match=r"no generated token matches|no attention hit"):
+        score_heads(model(variant), processor(), probe, **options)
+    scores = score_heads(model(variant), processor(), probe, no_match="uniform", **options)
+    assert f"{lacking} on 2 probe images; every head gets the same score" in caplog.text
+    assert scores.metadata["no_match"] == f"uniform: {lacking}"
+    assert (scores.values == 1 / 18).all()
+    assert (scores.matched > 0) == (lacking == "no head hit")
+    path, rows = tmp_path / "tiny.parquet", tmp_path / "samples" / "tiny.parquet"
+    scores.save(path, samples=rows)
+    again = HeadScores.load(path, samples=rows)
+    assert again.metadata["no_match"] == scores.metadata["no_match"]
+    for name in ("values", "ci_low", "ci_high"):
+        assert (getattr(again, name) == scores.values).all()
+    assert again.hits is not None
+    assert not again.hits.any()
+    assert again.agreement(again, draws=5).spearman == 0.0
+    assert again.ranking()[:2] == [(0, 0), (0, 1)]
+    assert len(choose_heads(again, visual=2, other=2)) == 4
+    heads = shape(model(variant)).num_kv_heads
+    keep = planned_keep(SparseMM(again, 20, window=8), 3, heads)
+    assert keep is not None
+    assert (keep == 12).all()
+    figure2([path], tmp_path / "figure2", samples=[rows])
+    assert (tmp_path / "figure2.png").stat().st_size > 0
+    usual = score_heads(model(variant), processor(), make_probe(variant), no_match="uniform", progress=False)
+    assert "no_match" not in usual.metadata
+
+
+def test_the_settings_in_force_are_recorded() -> None:
+    made, probe = model("mha"), make_probe("mha")[:2]
+    before = made.generation_config
+    made.generation_config = copy.deepcopy(before)
+    made.generation_config.repetition_penalty = 1.3
+    options: dict[str, Any] = {"convention": "all", "progress": False, "max_new_tokens": NEW}
+    try:
+        with_penalty, plain = (
+            score_heads(made, processor(), probe, generation=generation, **options)
+            for generation in ("model", "plain")
+        )
+    finally:
+        made.generation_config = before
+    assert with_penalty.metadata["generation"] == {"repetition_penalty": 1.3}
+    assert plain.metadata["generation"] == {}
+    usual = score_heads(made, processor(), probe, **options)
+    assert (plain.values == usual.values).all()
+    assert (with_penalty.values != usual.values).any()
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

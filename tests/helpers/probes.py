@@ -24,7 +24,7 @@ def settings_of(**changes: Any) -> ScoringSettings:
         "max_new_tokens": NEW,
         "batch_size": 8,
         "convention": "released",
-        "matching": "released",
+        "matching": "stripped",
         "progress": False,
     }
     return ScoringSettings(**usual | changes)

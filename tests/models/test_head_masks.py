@@ -109,7 +109,7 @@ def test_released_masks_make_a_head_average_what_it_sees(name):
         tokens, logits = generate(model, inputs)
     for implementation in ("eager", "sdpa", NAME):
         with attention_implementation(model, implementation):
-            plain, plain_logits = generate(model, inputs)
+            _, plain_logits = generate(model, inputs)
             with mask_heads(model, MASKED, how="released"):
                 ours, our_logits = generate(model, inputs)
         assert torch.equal(ours, tokens)
@@ -131,6 +131,6 @@ def test_released_masks_zero_the_queries_of_one_row(variant):
 
 
 def test_an_unknown_way_to_mask_is_refused(variant):
-    with pytest.raises(InputError, match=r"masking\.how: 'mean' is unknown; use output or released"):
-        with mask_heads(tiny.model(variant), [(0, 0)], how="mean"):
-            pass
+    said = r"masking\.how: 'mean' is unknown; use output or released"
+    with pytest.raises(InputError, match=said), mask_heads(tiny.model(variant), [(0, 0)], how="mean"):
+        pass

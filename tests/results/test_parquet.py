@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sparsemm.results import parquet as results
 from sparsemm.errors import InputError
+from sparsemm.results import parquet as results
 from sparsemm.results.parquet import read_metadata, read_table, write_table
 from sparsemm.results.provenance import provenance
 from sparsemm.results.schemas import SCHEMAS
@@ -89,7 +89,7 @@ def test_reading_some_columns(tmp_path: Path) -> None:
     [
         (lambda f: f.drop(columns="score"), "column score is missing"),
         (lambda f: f.assign(more=1), "column more is not in the schema"),
-        (lambda f: f.assign(score=[0.1, float("nan"), 0.2]), "column score has 1 empty"),
+        (lambda f: f.assign(kept_tokens=[0.1, float("nan"), 0.2]), "column kept_tokens has 1 empty"),
         (lambda f: f.assign(sample_id=["a", None, "b"]), "column sample_id has 1 empty"),
         (lambda f: f.assign(budget="many"), "column budget does not hold int64"),
         (lambda f: f.assign(budget=1.5), "column budget does not hold int64"),

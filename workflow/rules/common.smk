@@ -163,6 +163,12 @@ def shards_of(benchmark):
     return range(config["benchmarks"][benchmark]["shards"])
 
 
+def predictions_of(wildcards):
+    """The predictions of every shard of a model's run of a benchmark."""
+    folder = f"<results>/predictions/{wildcards.model}/{wildcards.benchmark}"
+    return [f"{folder}/{shard}.parquet" for shard in shards_of(wildcards.benchmark)]
+
+
 def shard_number(wildcards):
     """The shard asked for, or one clear line if the benchmark has no such shard."""
     shards = config["benchmarks"][wildcards.benchmark]["shards"]
@@ -219,6 +225,12 @@ PREDICTIONS = [
     for model in models_of(benchmark)
     for shard in shards_of(benchmark)
 ]
+RUN_SCORES = [
+    f"<results>/run_scores/{model}/{benchmark}.parquet"
+    for benchmark in config["benchmarks"]
+    if not get_benchmark(benchmark).rules["paper"].by_row
+    for model in models_of(benchmark)
+]
 MASKS = [
     f"<results>/masks/{model}/{benchmark}.parquet"
     for benchmark in config["masking"]["benchmarks"]
@@ -234,7 +246,19 @@ EFFICIENCY, PROFILE = (
     )
     for kind in ("efficiency", "profile")
 )
-STAGES = [PROBES, PATCHES, SCORES, SAMPLES, KEEP, PREDICTIONS, MASKS, ATTENTION_MAPS, EFFICIENCY, PROFILE]
+STAGES = [
+    PROBES,
+    PATCHES,
+    SCORES,
+    SAMPLES,
+    KEEP,
+    PREDICTIONS,
+    RUN_SCORES,
+    MASKS,
+    ATTENTION_MAPS,
+    EFFICIENCY,
+    PROFILE,
+]
 
 
 def gpus_granted():

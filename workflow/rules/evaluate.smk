@@ -1,4 +1,4 @@
-# One prefill a sample, every cell decoded from it; runs with heads masked; attention over an image.
+# One prefill a sample, every cell decoded from it; scores of whole runs; runs with heads masked; attention over an image.
 
 
 rule evaluate_shard:
@@ -26,7 +26,19 @@ rule evaluate_shard:
         cells=lambda wildcards: cells_of(wildcards.benchmark),
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "window", "kernel", "rho", "beta", "floor"),
+        settings=settings(
+            "seed",
+            "device",
+            "rules",
+            "generation",
+            "limit",
+            "window",
+            "kernel",
+            "ranking",
+            "rho",
+            "beta",
+            "floor",
+        ),
         code=code_digest(
             "evaluation/evaluate.py",
             "models/loading.py",
@@ -60,10 +72,35 @@ rule evaluate_masks:
         work=f"{RUN_FOLDER}/work/masks/{{model}}/{{benchmark}}",
         benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "masking"),
+        settings=settings("seed", "device", "rules", "generation", "limit", "masking"),
         code=code_digest("evaluation/masking.py", "models/loading.py", "heads/scores.py", *BENCHMARKS_CODE),
     script:
         "../scripts/evaluate_masks.py"
+
+
+# Benchmarks whose metric needs all shards: MMBench's groups of questions, CIDEr over the captions.
+rule score_run:
+    input:
+        predictions=predictions_of,
+        rows=rows_of,
+    output:
+        scores="<results>/run_scores/{model}/{benchmark}.parquet",
+    log:
+        "<results>/logs/run_scores/{model}/{benchmark}.log",
+    benchmark:
+        "<results>/benchmarks/run_scores/{model}/{benchmark}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
+        settings=settings("seed", "rules", "limit"),
+        code=code_digest("evaluation/run_scores.py", *BENCHMARKS_CODE),
+    script:
+        "../scripts/score_run.py"
 
 
 rule map_attention:
@@ -86,7 +123,7 @@ rule map_attention:
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "probe", "scoring", "attention_maps"),
+        settings=settings("seed", "device", "rules", "generation", "probe", "scoring", "attention_maps"),
         code=code_digest("heads/attention_maps.py", "models/loading.py", "heads/probe.py", "heads/scores.py"),
     script:
         "../scripts/map_attention.py"

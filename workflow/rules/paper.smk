@@ -1,10 +1,8 @@
 # Tables and figures from result files, and a page of them. Nothing here imports torch.
 # To add one: a function in TABLES or FIGURES of sparsemm.reporting, an entry here, and its caption in workflow/report.
 
-# The scores of whole runs, where a benchmark's metric has no score of a row.
-UNITS = globals().get("RUN_SCORES", [])
 # What most tables of scores read; the visual scores for what is to be said of them.
-SCORED = {"predictions": PREDICTIONS, "run_scores": UNITS, "scores": SCORES}
+SCORED = {"predictions": PREDICTIONS, "run_scores": RUN_SCORES, "scores": SCORES}
 # The paper's numbers, shown beside those of its models.
 PAPER_NUMBERS = {
     "table1": "data/paper/table1_input_tokens.csv",
@@ -61,11 +59,11 @@ TABLES = {
         "code": "reporting/tables/comparison.py",
     },
     "rules": {
-        "inputs": {"predictions": PREDICTIONS, "run_scores": UNITS},
+        "inputs": {"predictions": PREDICTIONS, "run_scores": RUN_SCORES},
         "code": "reporting/tables/rules.py",
     },
 }
-CURVES = {"predictions": PREDICTIONS, "run_scores": UNITS, "paper": PAPER_NUMBERS["tables5and6"]}
+CURVES = {"predictions": PREDICTIONS, "run_scores": RUN_SCORES, "paper": PAPER_NUMBERS["tables5and6"]}
 FIGURES = {
     "figure_patches": {
         "inputs": {"patches": PATCHES, "probe": PROBES},

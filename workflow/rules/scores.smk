@@ -24,7 +24,7 @@ rule score_heads:
         # Finished batches wait here, so that a killed run goes on where it was.
         work=f"{RUN_FOLDER}/work/scores/{{model}}",
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=settings("seed", "device", "rules", "probe", "scoring"),
+        settings=settings("seed", "device", "rules", "generation", "probe", "scoring"),
         code=code_digest("heads/scoring.py", "heads/patch_map.py", "models/loading.py", "heads/scores.py"),
     script:
         "../scripts/score_heads.py"

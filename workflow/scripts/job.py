@@ -198,6 +198,11 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         )
 
 
+def rows_asked(samples: int | str) -> int | None:
+    """The configuration's number of samples as `Benchmark.load` takes it: None for "all"."""
+    return None if samples == "all" else int(samples)
+
+
 def _start_torch(device: str, wanted: str, threads: int) -> str:
     """The leased device if torch can use it; a CPU build of torch beside a GPU driver means CPU, unless told cuda."""
     import torch

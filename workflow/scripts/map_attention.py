@@ -20,8 +20,8 @@ with job(snakemake) as run:
         heads,
         scores=scores,
         prompt=settings["probe"]["prompt"],
-        max_new_tokens=settings["scoring"]["max_new_tokens"],
-        matching=settings["scoring"]["matching"],
+        generation=settings["generation"],
+        **settings["scoring"],
     )
     dataset = settings["probe"]["source"]
     metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=dataset)

@@ -6,7 +6,7 @@ Importing this package loads no benchmark and no torch.
 from __future__ import annotations
 
 from sparsemm.benchmarks.base import Benchmark, Generation, Row, Sample
-from sparsemm.benchmarks.images import EncodedImage, LazyImage
+from sparsemm.benchmarks.images import EncodedImage, LazyImage, UnreadableImage
 from sparsemm.benchmarks.metric import Metric, RowMetric, RunMetric, Scores, Unit
 from sparsemm.benchmarks.registry import benchmark_names, get_benchmark
 from sparsemm.benchmarks.scoring import score_rows, task_text
@@ -23,6 +23,7 @@ __all__ = [
     "Sample",
     "Scores",
     "Unit",
+    "UnreadableImage",
     "benchmark_names",
     "get_benchmark",
     "score_rows",

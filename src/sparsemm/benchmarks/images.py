@@ -36,6 +36,10 @@ class LazyImage(Protocol):
         """The decoded image, RGB. Nothing keeps a reference to it: it is freed when the caller lets it go."""
 
 
+class UnreadableImage(InputError):
+    """An image that cannot be decoded: its row is left out of a run, which goes on."""
+
+
 @dataclass(frozen=True)
 class EncodedImage:
     """A LazyImage in a file format that Pillow reads.
@@ -73,7 +77,7 @@ class EncodedImage:
         """Width and height in px, from the file's header.
 
         Raises:
-            InputError: for bytes that are no image.
+            UnreadableImage: for bytes that are no image.
         """
         return self._known[0]
 
@@ -82,7 +86,7 @@ class EncodedImage:
         """Sha256 of the encoded bytes.
 
         Raises:
-            InputError: for bytes that are no image.
+            UnreadableImage: for bytes that are no image.
         """
         return self._known[1]
 
@@ -90,7 +94,7 @@ class EncodedImage:
         """The decoded image, RGB, turned as its EXIF orientation says, which is what `datasets` gives.
 
         Raises:
-            InputError: for bytes that are no whole image, or one without area.
+            UnreadableImage: for bytes that are no whole image, or one without area.
         """
         from PIL import Image, ImageOps
 
@@ -104,8 +108,10 @@ class EncodedImage:
         except (*_BROKEN, Image.DecompressionBombError) as error:
             raise self._broken() from error
 
-    def _broken(self) -> InputError:
-        return InputError(f"{self.name}: its image is truncated or in an unknown format; get the data again")
+    def _broken(self) -> UnreadableImage:
+        return UnreadableImage(
+            f"{self.name}: its image is truncated or in an unknown format; get the data again"
+        )
 
 
 def image_size(data: bytes) -> tuple[int, int]:

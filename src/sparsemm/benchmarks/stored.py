@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from sparsemm.benchmarks.base import shard_indices
 from sparsemm.benchmarks.columns import check_columns, image_bytes, plain_value
-from sparsemm.benchmarks.images import EncodedImage, LazyImage, image_size
+from sparsemm.benchmarks.images import EncodedImage, LazyImage, UnreadableImage, image_size
 from sparsemm.benchmarks.spool import Place, Spool, cells, image_id, open_parquet, unreadable
 from sparsemm.errors import InputError
 from sparsemm.results.files import atomic_write
@@ -214,7 +214,7 @@ def _shard(
 
 
 def _no_image(what: str) -> bytes:
-    raise InputError(f"{what}: the data set has no such image; get the data again")
+    raise UnreadableImage(f"{what}: the data set has no such image; get the data again")
 
 
 def _columns_of_rows(stored: Stored) -> dict[str, Sequence[str]]:

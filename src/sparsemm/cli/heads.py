@@ -21,7 +21,7 @@ from sparsemm.cli.common import (
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
-from sparsemm.methods import CONVENTIONS, MATCHINGS
+from sparsemm.methods import CONVENTIONS, GENERATIONS, MATCHINGS, NO_MATCH, POSITIONS
 from sparsemm.results.files import atomic_write
 
 _EXAMPLES = """\
@@ -82,15 +82,34 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--matching",
-        default="released",
+        default="stripped",
         choices=MATCHINGS,
-        help="how a token finds its word: the only word that holds it, or by alignment (default: %(default)s)",
+        help="how a token finds its word: the only word that holds its text, or its string as the authors' code has "
+        "it, or by alignment (default: %(default)s)",
     )
     parser.add_argument(
         "--convention",
         default="released",
         choices=CONVENTIONS,
         help="image tokens that count: high resolution only, or all (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--positions",
+        default="mrope",
+        choices=POSITIONS,
+        help="Qwen: the model's positions, or plain ones as in the authors' code (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--generation",
+        default="model",
+        choices=GENERATIONS,
+        help="greedy with what else the checkpoint asks for, or greedy alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-match",
+        default="error",
+        choices=NO_MATCH,
+        help="where no token matches a word: stop, or the same score for every head (default: %(default)s)",
     )
     add_device(parser)
     parser.set_defaults(run=run, show=show)
@@ -174,6 +193,9 @@ def _score(args: argparse.Namespace) -> HeadScores:
         batch_size=args.batch_size,
         matching=args.matching,
         convention=args.convention,
+        positions=args.positions,
+        generation=args.generation,
+        no_match=args.no_match,
         progress=not args.quiet,
         metadata=made | {"model": loaded.name, "model_revision": loaded.revision},
     )

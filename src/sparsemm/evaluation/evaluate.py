@@ -3,9 +3,9 @@
 What a workflow script calls::
 
     cells = make_cells([("fullkv", 0), ("snapkv", 16), ...], window=8, kernel=5, scores=head_scores, num_kv_heads=12)
-    samples = benchmark.load(500, seed, shard=0, shards=1)
+    samples = list(benchmark.load(500, seed, shard=0, shards=1))
     frame = evaluate(loaded, benchmark, samples, cells, RunSettings(batch_size=16, workdir=work))
-    write_table(path, frame, "predictions", metadata)
+    write_table(path, frame, "predictions", run_facts(...) | {"unreadable": frame.attrs["unreadable"]})
     resume.discard(work)
 """
 
@@ -22,8 +22,11 @@ from sparsemm.benchmarks import Benchmark, Sample
 from sparsemm.errors import InputError
 from sparsemm.evaluation.batches import answer, batches
 from sparsemm.evaluation.cells import Cell, describe, make_cells
-from sparsemm.evaluation.scoring import score_column
+from sparsemm.evaluation.halving import Halving
+from sparsemm.evaluation.images import ImageMemory, image_memory
+from sparsemm.evaluation.scoring import SCORES, score_columns
 from sparsemm.evaluation.settings import RunSettings, work_facts
+from sparsemm.evaluation.unreadable import left_out, take_unreadable
 from sparsemm.models.loading import Loaded, shape
 from sparsemm.results.resume import ResumableWork, Rows
 
@@ -36,7 +39,7 @@ COLUMNS = [
     "budget",
     "prediction",
     "answers",
-    "score",
+    *SCORES,
     "prompt_tokens",
     "kept_tokens",
     "cache_bytes",
@@ -52,51 +55,65 @@ def evaluate(
 ) -> pd.DataFrame:
     """Answer every sample under every cell.
 
-    Images are decoded a batch at a time; samples, whose images are encoded, are all held.
+    Images are decoded a batch at a time; samples, whose images are encoded, are all held. A batch that does not fit
+    into a GPU's memory is halved, which the log says.
 
     Args:
-        samples: one shard of the benchmark.
+        loaded: the model.
+        benchmark: of the samples.
+        samples: one shard of the benchmark; none give no rows.
+        cells: the policies and budgets.
         settings: batch size, folder for resume and so on; the defaults of RunSettings if left out.
 
     Returns:
         Columns of results kind ``predictions``, sorted by its key. ``kept_tokens`` is the mean over layers and KV
         heads, window included; ``cache_bytes`` what K and V of the kept tokens take in the model's dtype (the engine
-        itself holds the prompt once for all cells). ``score`` is NaN for a metric of whole runs (`score_column`).
+        itself holds the prompt once for all cells). Scores are NaN for a metric of whole runs (`score_run`). Samples
+        whose image cannot be decoded have no rows; ``attrs["unreadable"]`` lists their ids, and the log.
 
     Raises:
-        InputError: no samples or cells, a batch size below 1, or a workdir that cannot be written.
+        InputError: no cells, a batch size below 1, generation settings that cannot be followed, a workdir that cannot
+            be written, or a sample that does not fit into memory alone.
     """
     settings, samples = settings or RunSettings(), list(samples)
-    settings.check(benchmark, samples)
+    settings.check(benchmark)
     if not cells:
         raise InputError("policies: no cell to evaluate; give at least fullkv")
     facts = work_facts(loaded, benchmark, samples, settings)
     facts["cells"] = [(cell.label, cell.budget, describe(cell.policy)) for cell in cells]
-    resumed = ResumableWork(settings.workdir, facts)
+    resumed, halving = ResumableWork(settings.workdir, facts), Halving(settings.batch_size)
+    make = partial(_rows, loaded, benchmark, cells, settings, image_memory(loaded, samples))
     rows: Rows = []
     with tqdm(total=len(samples), unit="sample", desc=benchmark.name, disable=not settings.progress) as bar:
         for number, batch in enumerate(batches(samples, settings.batch_size)):
-            rows += resumed.get(number, partial(_rows, loaded, benchmark, batch, cells, settings))
+            rows += resumed.get(number, partial(halving, make, batch))
             bar.update(len(batch))
-    frame = pd.DataFrame(rows)
-    frame["score"] = score_column(frame, benchmark, samples, ["policy", "budget"], settings.rules)
-    return frame[COLUMNS].sort_values(["sample_id", "policy", "budget"], ignore_index=True)
+    rows, unreadable = take_unreadable(rows)
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in SCORES])
+    frame[SCORES] = score_columns(frame, benchmark, samples, ["policy", "budget"], settings.rules)
+    frame = frame[COLUMNS].sort_values(["sample_id", "policy", "budget"], ignore_index=True)
+    frame.attrs["unreadable"] = unreadable
+    return frame
 
 
 def _rows(
     loaded: Loaded,
     benchmark: Benchmark,
-    batch: Sequence[Sample],
     cells: Sequence[Cell],
     settings: RunSettings,
+    memory: ImageMemory | None,
+    batch: Sequence[Sample],
 ) -> Rows:
     """Result rows of one batch, without their scores."""
-    texts, output = answer(loaded, benchmark, batch, [cell.policy for cell in cells], settings)
+    answered = answer(loaded, benchmark, batch, [cell.policy for cell in cells], settings, memory)
+    rows = left_out(answered.unreadable)
+    output = answered.output
+    if output is None:
+        return rows
     sizes = shape(loaded.model)
     token_bytes = 2 * sizes.head_dim * torch.empty(0, dtype=loaded.model.dtype).element_size()
-    rows: Rows = []
-    for column, sample in enumerate(batch):
-        for cell, answers, kept in zip(cells, texts, output.kept[:, column], strict=True):
+    for column, sample in enumerate(answered.samples):
+        for cell, answers, kept in zip(cells, answered.texts, output.kept[:, column], strict=True):
             total = int(kept.sum())
             rows.append(
                 {

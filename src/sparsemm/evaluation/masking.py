@@ -21,14 +21,17 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from sparsemm.benchmarks import Benchmark, Sample
 from sparsemm.errors import InputError
 from sparsemm.evaluation.batches import answer, batches
-from sparsemm.evaluation.scoring import score_column
+from sparsemm.evaluation.halving import Halving
+from sparsemm.evaluation.images import ImageMemory, image_memory
+from sparsemm.evaluation.scoring import SCORES, score_columns
 from sparsemm.evaluation.settings import RunSettings, work_facts
+from sparsemm.evaluation.unreadable import left_out, take_unreadable
 from sparsemm.models.head_masks import mask_heads
 from sparsemm.models.loading import Loaded, shape
 from sparsemm.policies import FullKV
 from sparsemm.results.resume import ResumableWork, Rows
 
-COLUMNS = ["sample_id", "kind", "fraction", "seed", "prediction", "answers", "score"]
+COLUMNS = ["sample_id", "kind", "fraction", "seed", "prediction", "answers", *SCORES]
 
 
 class Mask(NamedTuple):
@@ -99,19 +102,24 @@ def evaluate_masks(
     A mask changes the prefill too, so each one is a run of its own; the full cache is kept in all of them.
 
     Returns:
-        Columns of results kind ``masks``, sorted by its key.
+        Columns of results kind ``masks``, sorted by its key. Scores and samples whose image cannot be decoded are as
+        those of `evaluate`.
 
     Raises:
         InputError: for scores that do not fit the model, a bad fraction, an unknown `how`, or no samples.
     """
     settings, samples = settings or RunSettings(), list(samples)
-    settings.check(benchmark, samples)
+    settings.check(benchmark)
+    if not samples:
+        raise InputError("masking.samples: no sample to evaluate; use 1 or more")
     masks = make_masks(_checked_scores(loaded, masking.scores), masking.fractions, masking.seeds)
     facts = work_facts(loaded, benchmark, samples, settings)
     facts |= {"masks": [tuple(mask) for mask in masks], "how": masking.how}
-    resumed = ResumableWork(settings.workdir, facts)
+    resumed, halving = ResumableWork(settings.workdir, facts), Halving(settings.batch_size)
+    # One sample a batch: an image encoded once gives each mask the bytes that it would get by itself.
+    memory = image_memory(loaded, samples, again=settings.batch_size == 1)
     rows: Rows = []
-    work = [(mask, batch) for mask in masks for batch in batches(samples, settings.batch_size)]
+    work = [(mask, batch) for batch in batches(samples, settings.batch_size) for mask in masks]
     with tqdm(
         total=len(samples) * len(masks),
         unit="answer",
@@ -119,25 +127,30 @@ def evaluate_masks(
         disable=not settings.progress,
     ) as bar:
         for number, (mask, batch) in enumerate(work):
-            rows += resumed.get(number, partial(_rows, loaded, benchmark, batch, mask, masking.how, settings))
+            make = partial(_rows, loaded, benchmark, mask, masking.how, settings, memory)
+            rows += resumed.get(number, partial(halving, make, batch))
             bar.update(len(batch))
-    frame = pd.DataFrame(rows)
-    frame["score"] = score_column(frame, benchmark, samples, ["kind", "fraction", "seed"], settings.rules)
-    return frame[COLUMNS].sort_values(["sample_id", "kind", "fraction", "seed"], ignore_index=True)
+    rows, unreadable = take_unreadable(rows)
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in SCORES])
+    frame[SCORES] = score_columns(frame, benchmark, samples, ["kind", "fraction", "seed"], settings.rules)
+    frame = frame[COLUMNS].sort_values(["sample_id", "kind", "fraction", "seed"], ignore_index=True)
+    frame.attrs["unreadable"] = unreadable
+    return frame
 
 
 def _rows(
     loaded: Loaded,
     benchmark: Benchmark,
-    batch: Sequence[Sample],
     mask: Mask,
     how: str,
     settings: RunSettings,
+    memory: ImageMemory | None,
+    batch: Sequence[Sample],
 ) -> Rows:
     """Result rows of one batch under one mask, without their scores."""
     with mask_heads(loaded.model, mask.heads, how=how):
-        texts, _ = answer(loaded, benchmark, batch, [FullKV()], settings)
-    return [
+        answered = answer(loaded, benchmark, batch, [FullKV()], settings, memory)
+    return left_out(answered.unreadable) + [
         {
             "sample_id": sample.id,
             "kind": mask.kind,
@@ -146,7 +159,7 @@ def _rows(
             "prediction": text,
             "answers": list(sample.answers),
         }
-        for sample, text in zip(batch, texts[0], strict=True)
+        for sample, text in zip(answered.samples, answered.texts[0], strict=True)
     ]
 
 

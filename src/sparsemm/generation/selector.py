@@ -6,7 +6,7 @@ import torch
 
 from sparsemm.cache.ragged import TokenSelector
 from sparsemm.policies import Policy
-from sparsemm.policies.selection import pooled_attention, select
+from sparsemm.policies.selection import Ranking, select
 
 
 def token_selector(policy: Policy, layer: int, num_layers: int) -> TokenSelector:
@@ -24,11 +24,8 @@ def token_selector(policy: Policy, layer: int, num_layers: int) -> TokenSelector
         if policy.budget is None:
             everything = key.new_ones(key.shape[:3], dtype=torch.bool)
             return everything if valid is None else everything & valid[:, None]
-        window = policy.window
-        pooled = pooled_attention(
-            query[:, :, -window:], key, window=window, kernel=policy.kernel, scaling=scaling, valid=valid
-        )
+        pooled = Ranking.of(policy).pooled(query, key, scaling=scaling, valid=valid)
         keep = policy.keep(pooled, layer=layer, num_layers=num_layers)
-        return select(pooled, keep, window=window, valid=valid, tokens=key.shape[2])
+        return select(pooled, keep, window=policy.window, valid=valid, tokens=key.shape[2])
 
     return select_tokens

@@ -15,6 +15,7 @@ _HOME = {
     "ScoringSettings": "settings",
     "generate_probe": "probe",
     "map_patches": "patch_map",
+    "match_pieces": "matching",
     "read_patches": "patch_map",
     "read_probe": "probe",
     "read_synthdog": "synthdog",

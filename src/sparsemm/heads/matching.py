@@ -92,7 +92,7 @@ def match_pieces(rule: str, pieces: Sequence[str], chunks: Sequence[str]) -> Mat
         rules, to the letter, it matches where there is one chunk alone. By ``stripped`` it never matches.
 
     Raises:
-        InputError: an unknown rule. ``exact`` is none of these: it needs the answer's text and the boxes (`match_exact`).
+        InputError: an unknown rule. ``exact`` is none of these: it needs the answer's text and the boxes.
     """
     if rule not in PIECE_RULES:
         raise InputError(f"matching rule {rule!r} does not compare pieces; use {' or '.join(PIECE_RULES)}")

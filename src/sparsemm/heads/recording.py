@@ -21,6 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.families import family_of
 from sparsemm.families.base import text_positions
+from sparsemm.models.generation_settings import BatchProcessor, make_processors, plain_generation
 from sparsemm.models.patching import attention_implementation, patched
 from sparsemm.models.text import end_tokens, text_layers
 
@@ -123,8 +124,11 @@ def generate_greedily(
     max_new_tokens: int,
     *,
     positions: str = "mrope",
+    generation: str = "model",
 ) -> list[list[int]]:
     """New token ids of each row of ``inputs`` (left padded), up to and without its end token.
+
+    Each row's answer is that of `generate(do_sample=False)` for the row alone.
 
     Args:
         model: a vision-language model.
@@ -132,17 +136,28 @@ def generate_greedily(
         inputs: what `generate` gets.
         max_new_tokens: longest answer.
         positions: ``released`` gives families with M-RoPE plain positions on all axes; see `ScoringSettings`.
+        generation: whether the settings of the model's generation_config act; see `ScoringSettings`.
     """
     inputs = dict(inputs)
     if positions == "released":
         inputs |= _plain_positions(model, inputs)
     ends = end_tokens(model)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends or [0])[0]
-    out = model.generate(  # type: ignore[operator]
-        **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad
-    )
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    width = ids.shape[1]
+    made = make_processors(model, ids, mask, max_new_tokens=max_new_tokens, generation=generation)
+    processors = [] if made is None else [BatchProcessor(made, width)]
+    with plain_generation(model):  # its processors would count the pads of a batch
+        out = model.generate(  # type: ignore[operator]
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=pad,
+            logits_processor=processors,
+        )
     answers = []
-    for row in out[:, inputs["input_ids"].shape[1] :].tolist():
+    for row in out[:, width:].tolist():
         stop = next((index for index, token in enumerate(row) if token in ends), len(row))
         answers.append(row[:stop])
     return answers

@@ -29,6 +29,7 @@ from sparsemm.heads.recording import ArgmaxRecorder, generate_greedily, recordin
 from sparsemm.heads.samples import HeadSamples
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
+from sparsemm.models.generation_settings import in_force
 from sparsemm.models.image_limits import image_limits
 from sparsemm.models.loading import build_inputs, shape
 from sparsemm.results.provenance import model_name
@@ -48,9 +49,10 @@ def score_heads(
 ) -> HeadScores:
     """Visual scores of every query head of ``model`` on ``probe``, with bootstrap intervals over the images.
 
-    Recorded with the scores: prompt, max_new_tokens, convention, matching, positions, generation, probe_images,
-    probe_sha256, and model and model_revision where the model knows them. Where no token matches or no head hits and
-    `settings.no_match` allows for it, all heads get the same score, and `no_match` says so.
+    Recorded with the scores: prompt, max_new_tokens, convention, matching, positions, generation (what was in force
+    of the model's generation_config), probe_images, probe_sha256, and model and model_revision where the model knows
+    them. Where no token matches or no head hits and `settings.no_match` allows for it, all heads get the same score,
+    and `no_match` says so.
 
     Args:
         patches: patch map of the probe set, as `map_patches` makes it; None maps the images while scoring, with the
@@ -68,9 +70,7 @@ def score_heads(
     kv_heads = shape(model).num_kv_heads
     if chosen.no_match == "uniform" and not samples.weights.any():
         lacking = "no head hit" if samples.matched.any() else "no token matched"
-        _LOG.warning(
-            "scoring: %s on %d probe images; every head gets the same score", lacking, len(probe)
-        )
+        _LOG.warning("scoring: %s on %d probe images; every head gets the same score", lacking, len(probe))
         metadata["no_match"] = f"uniform: {lacking}"
         return HeadScores.uniform(samples, num_kv_heads=kv_heads, metadata=metadata)
     if not samples.matched.any():
@@ -90,6 +90,7 @@ def _provenance(
         "model_revision": getattr(model.config, "_commit_hash", None),
     }
     made = settings.rules() | {"probe_images": len(probe), "probe_sha256": probe_digest(probe)}
+    made["generation"] = in_force(model, settings.generation)
     return made | {key: value for key, value in known.items() if value}
 
 
@@ -194,6 +195,7 @@ def _facts(
         "images": str(image_limits(processor)),
         "chat_template": str(processor.chat_template),
         "rules": settings.rules(),
+        "generation": in_force(model, settings.generation),
         "batch_size": settings.batch_size,
         "patches": None if patches is None else patches.digest(),
         "torch": torch.__version__,

@@ -17,9 +17,8 @@ from transformers.generation.configuration_utils import GenerationMode
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.errors import InputError
+from sparsemm.methods import GENERATIONS
 from sparsemm.models.patching import patched
-
-GENERATION = ("model", "plain")  # the checkpoint's settings, or none of them
 
 # Every setting of transformers that makes a processor under greedy decoding.
 _SETTINGS = (
@@ -48,13 +47,13 @@ def in_force(model: PreTrainedModel, generation: str = "model") -> dict[str, Any
 
     Args:
         model: the model.
-        generation: one of GENERATION; "plain" has none.
+        generation: one of GENERATIONS; "plain" has none.
 
     Raises:
         InputError: for another `generation`, or settings that one greedy pass cannot follow (beams, guidance).
     """
-    if generation not in GENERATION:
-        raise InputError(f"generation: {generation!r} is not known; use one of {', '.join(GENERATION)}")
+    if generation not in GENERATIONS:
+        raise InputError(f"generation: {generation!r} is not known; use one of {', '.join(GENERATIONS)}")
     if generation == "plain" or not hasattr(model, "generation_config"):
         return {}
     config = _config(model, 1)
@@ -145,7 +144,7 @@ def make_processors(
         input_ids: int64 [B, T], image tokens included.
         attention_mask: [B, T], 0 at pads; None without padding.
         max_new_tokens: longest answer.
-        generation: one of GENERATION.
+        generation: one of GENERATIONS.
 
     Raises:
         InputError: as `in_force`.

@@ -25,16 +25,18 @@ class AdaKV:
         floor: share of `base` that every head gets, 0 to 1.
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
+        ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
     """
 
     budget: int
     floor: float = 0.2
     window: int = 32
     kernel: int = 5
+    ranking: str = "float32"
     name: ClassVar[str] = "adakv"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
         check_fraction(self.floor, "floor", owner=self.name)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
@@ -43,8 +45,10 @@ class AdaKV:
         if base > pooled.shape[-1]:
             return past
         mass = pooled.clamp(min=0)  # pads, at -inf, count as 0
-        best = mass.topk(base, dim=-1).values.sum(dim=-1) / mass.sum(dim=-1).clamp(min=1e-38)
-        weighted = torch.where(pooled > float("-inf"), mass * best[..., None], pooled)  # [B, Hkv, P]
+        total = mass.sum(dim=-1)
+        best = mass.topk(base, dim=-1).values.sum(dim=-1) / total.masked_fill(total == 0, 1)
+        # Up to here in the dtype of the ranking, as the authors' code.
+        weighted = torch.where(pooled > float("-inf"), mass * best[..., None], pooled).float()  # [B, Hkv, P]
         size = weighted[0].numel()
         taken = base * weighted.shape[1]
         # Instead of sorting the layer: count the values above the smallest one taken, then ties in the order of heads.

@@ -8,6 +8,7 @@ import torch
 
 from sparsemm.budget.allocation import check_budget
 from sparsemm.errors import InputError
+from sparsemm.methods import RANKINGS
 
 
 @runtime_checkable
@@ -30,11 +31,14 @@ class Policy(Protocol):
     def kernel(self) -> int:
         """Width of the average pooling over key positions, odd."""
 
+    # A policy may also have `ranking`: "float32" (the default), or "model" to rank in the model's dtype as the authors'
+    # code does.
+
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
         """Tokens that each KV head keeps beyond the window.
 
         Args:
-            pooled: float32 [B, Hkv, P] from `pooled_attention`, -inf at pads.
+            pooled: [B, Hkv, P] from `pooled_attention`, -inf at pads; float32, or the dtype of the ranking.
             layer: index of the layer.
             num_layers: layers of the model.
 
@@ -47,15 +51,17 @@ def past_tokens(pooled: torch.Tensor) -> torch.Tensor:
     """Number of prompt tokens before the window, int64 [B, Hkv]: P without the row's pads.
 
     Args:
-        pooled: float32 [B, Hkv, P], -inf at pads.
+        pooled: [B, Hkv, P], -inf at pads.
     """
     return (pooled > float("-inf")).sum(dim=-1)
 
 
-def check_policy(name: str, budget: int, window: int, kernel: int) -> None:
-    """Raise InputError, which names the policy, for a budget not above the window or an even kernel."""
+def check_policy(name: str, budget: int, window: int, kernel: int, ranking: str = "float32") -> None:
+    """Raise InputError, which names the policy, for a budget not above the window, an even kernel, another ranking."""
     check_budget(budget, window, owner=name)
     check_kernel(name, kernel)
+    if ranking not in RANKINGS:
+        raise InputError(f"{name}: ranking is {ranking!r}: use {' or '.join(RANKINGS)}")
 
 
 def check_kernel(name: str, kernel: int) -> None:

@@ -21,16 +21,18 @@ class PyramidKV:
         beta: the last layer keeps about (budget - window) / beta tokens beyond the window.
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
+        ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
     """
 
     budget: int
     beta: int = 20
     window: int = 32
     kernel: int = 5
+    ranking: str = "float32"
     name: ClassVar[str] = "pyramidkv"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
         if self.beta < 1:
             raise InputError(f"{self.name}: beta is {self.beta}: it must be at least 1")
 

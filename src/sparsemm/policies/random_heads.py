@@ -22,6 +22,7 @@ class RandomHeads:
         rho: share of budget - window that every head gets, 0 to 1.
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
+        ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
     """
 
     budget: int
@@ -29,10 +30,11 @@ class RandomHeads:
     rho: float = 0.1
     window: int = 32
     kernel: int = 5
+    ranking: str = "float32"
     name: ClassVar[str] = "random_heads"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
         check_fraction(self.rho, "rho", owner=self.name)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from sparsemm.policies.base import Policy
 
 POLICY_NAMES: tuple[str, ...] = tuple(METHODS)
 _LABEL = re.compile(r"(\w+)(?:\[([^\[\]]*)\])?")
-_COMMON = ("scores", "budget", "window", "kernel")  # fields that a label cannot set
+_COMMON = ("scores", "budget", "window", "kernel", "ranking")  # fields that a label cannot set
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
@@ -80,8 +80,8 @@ def make_policy(
         budget: tokens per KV head, window included; ignored by fullkv.
         scores: HeadScores or array, for methods that split the budget by scores.
         num_kv_heads: if given, the scores must group into this number of KV heads.
-        **settings: window, kernel, rho, beta, floor, seed and so on. A method uses those that it has and its own
-            defaults for the others. Settings in the label's brackets override them.
+        **settings: window, kernel, ranking, rho, beta, floor, seed and so on. A method uses those that it has and its
+            own defaults for the others. Settings in the label's brackets override them.
 
     Raises:
         InputError: for an unknown label or setting, a missing budget or missing scores, and values that do not fit.

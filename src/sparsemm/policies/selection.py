@@ -3,20 +3,59 @@
 The queries of the last `window` positions attend to all keys (causal inside the window, softmax in float32). Their
 attention is averaged over the window and over the query heads of the GQA group, then average-pooled over key positions
 (zero padding counted). Only the window's rows are computed, no T x T matrix, and keys are not repeated.
+
+All of it is in float32, or with the authors' casts to the model's dtype. Half precision has few values, so that many
+positions then tie: ties go by position.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from sparsemm.errors import InputError
 from sparsemm.kernels.device import runs_triton
+from sparsemm.policies.base import Policy
 
 # Attention weights computed at once (float32 elements); longer prompts are split into blocks of KV heads. Large blocks
 # (32 MiB) mean few launches on a GPU; 2 MiB fit the caches of a CPU (32,768 tokens, 12 heads, one thread: 23 against
 # 65 ms).
 _BLOCK_ELEMENTS = {"cuda": 1 << 23, "cpu": 1 << 19}
+
+
+class Ranking(NamedTuple):
+    """What the ranking of a prompt's tokens depends on: policies that agree in it share one.
+
+    Attributes:
+        window: newest prompt tokens, whose queries rank the others.
+        kernel: width of the average pooling.
+        precision: ``float32``, or ``model``, the dtype of queries and keys.
+    """
+
+    window: int
+    kernel: int
+    precision: str
+
+    @classmethod
+    def of(cls, policy: Policy) -> Ranking:
+        """The policy's ranking; a policy without `ranking` ranks in float32."""
+        return cls(policy.window, policy.kernel, getattr(policy, "ranking", "float32"))
+
+    def pooled(
+        self, query: torch.Tensor, key: torch.Tensor, *, scaling: float | None, valid: torch.Tensor | None
+    ) -> torch.Tensor:
+        """`pooled_attention` of this ranking; arguments and result as there."""
+        return pooled_attention(
+            query[:, :, -self.window :],
+            key,
+            window=self.window,
+            kernel=self.kernel,
+            scaling=scaling,
+            valid=valid,
+            dtype=key.dtype if self.precision == "model" else None,
+        )
 
 
 def pooled_attention(
@@ -27,6 +66,7 @@ def pooled_attention(
     kernel: int = 5,
     scaling: float | None = None,
     valid: torch.Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """The value that ranks every token before the window: attention of the window's queries, averaged and pooled.
 
@@ -38,9 +78,11 @@ def pooled_attention(
         scaling: factor on query @ key; None for 1 / sqrt(D).
         valid: bool [B, T], False at the pads of a left-padded batch. Pads get no attention, pad queries are left out of
             the mean, and pad positions are -inf in the result: a padded row ranks exactly like the unpadded one.
+        dtype: a half precision computes as the authors' code does: query @ key and all that follows the softmax (which
+            is in float32) in this dtype. None and float32: everything in float32.
 
     Returns:
-        float32 [B, Hkv, max(T - window, 0)].
+        [B, Hkv, max(T - window, 0)], in float32 or in a half precision ``dtype``.
 
     Raises:
         InputError: for shapes that do not fit, an even kernel, or a window below 1.
@@ -59,20 +101,21 @@ def pooled_attention(
         )
     if valid is not None and valid.shape != (batch, total):
         raise InputError(f"valid has shape {tuple(valid.shape)}: it must be {(batch, total)}")
+    half = None if dtype is torch.float32 else dtype
     past = total - window
     if past <= 0:
-        return query.new_zeros((batch, num_kv_heads, 0), dtype=torch.float32)
+        return query.new_zeros((batch, num_kv_heads, 0), dtype=half or torch.float32)
 
     group = query.shape[1] // num_kv_heads
     scale = dim**-0.5 if scaling is None else scaling
-    attention = _in_kernel(query[:, :, -window:], key, scale) if valid is None else None
+    attention = _in_kernel(query[:, :, -window:], key, scale) if valid is None and half is None else None
     if attention is None:
         rows = query[:, :, -window:].reshape(batch, num_kv_heads, group * window, dim)  # [B, Hkv, G*w, D]
         elements = _BLOCK_ELEMENTS.get(key.device.type, _BLOCK_ELEMENTS["cuda"])
         block = max(1, elements // (batch * group * window * total))
         attention = torch.cat(
             [
-                _mean_attention(rows[:, h : h + block], key[:, h : h + block], window, scale, valid)
+                _mean_attention(rows[:, h : h + block], key[:, h : h + block], window, scale, valid, half)
                 for h in range(0, num_kv_heads, block)
             ],
             dim=1,
@@ -93,7 +136,12 @@ def _in_kernel(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Te
 
 
 def _mean_attention(
-    rows: torch.Tensor, key: torch.Tensor, window: int, scale: float, valid: torch.Tensor | None
+    rows: torch.Tensor,
+    key: torch.Tensor,
+    window: int,
+    scale: float,
+    valid: torch.Tensor | None,
+    half: torch.dtype | None,
 ) -> torch.Tensor:
     """Attention of the window's queries to the tokens before it, averaged over queries and GQA group.
 
@@ -103,23 +151,46 @@ def _mean_attention(
         window: w.
         scale: factor on query @ key.
         valid: bool [B, T], False at pads.
+        half: dtype of everything but the softmax; None: float32.
 
     Returns:
-        float32 [B, h, P] with P = T - w.
+        float32, or ``half``, [B, h, P] with P = T - w.
     """
     batch, heads, _, _ = rows.shape
     total = key.shape[2]
-    weights = torch.matmul(rows.float() * scale, key.float().transpose(-1, -2))  # [B, h, G*w, T]
+    if half is None:
+        weights = torch.matmul(rows.float() * scale, key.float().transpose(-1, -2))  # [B, h, G*w, T]
+    else:
+        weights = torch.matmul(rows.to(half), key.to(half).transpose(-1, -2)) / (1 / scale)
     weights = weights.view(batch, heads, -1, window, total)
     future = torch.ones(window, window, dtype=torch.bool, device=key.device).triu_(1)
     weights[..., total - window :].masked_fill_(future, float("-inf"))
+    if valid is not None:
+        weights.masked_fill_(~valid[:, None, None, None, :], float("-inf"))
+    if half is not None:
+        return _mean_in_half(weights, window, valid, half)
     if valid is None:
         return weights.softmax(dim=-1)[..., : total - window].mean(dim=(2, 3))
-    weights.masked_fill_(~valid[:, None, None, None, :], float("-inf"))
     real = valid[:, total - window :]  # a pad query attends to no key: its softmax is NaN
     past = weights.softmax(dim=-1)[..., : total - window].masked_fill_(~real[:, None, None, :, None], 0.0)
     count = real.sum(dim=-1).clamp(min=1)[:, None, None]  # [B, 1, 1]
     return past.sum(dim=3).mean(dim=2) / count
+
+
+def _mean_in_half(
+    weights: torch.Tensor, window: int, valid: torch.Tensor | None, half: torch.dtype
+) -> torch.Tensor:
+    """The mean attention of masked logits [B, h, G, w, T], rounded to ``half`` after softmax, window and group.
+
+    Sums are taken in float32 and rounded once, as a GPU does, so that every device gives the same ties.
+    """
+    past = weights.softmax(dim=-1, dtype=torch.float32)[..., : weights.shape[-1] - window].to(half).float()
+    if valid is None:
+        mean = past.mean(dim=3)
+    else:
+        real = valid[:, None, None, valid.shape[1] - window :, None]  # a pad query attends to no key: NaN
+        mean = past.masked_fill_(~real, 0.0).sum(dim=3) / real.sum(dim=3).clamp(min=1)
+    return mean.to(half).mean(dim=2, dtype=torch.float32).to(half)
 
 
 def rank_positions(pooled: torch.Tensor) -> torch.Tensor:

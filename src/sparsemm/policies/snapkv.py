@@ -18,15 +18,17 @@ class SnapKV:
         budget: tokens per KV head, window included.
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
+        ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
     """
 
     budget: int
     window: int = 32
     kernel: int = 5
+    ranking: str = "float32"
     name: ClassVar[str] = "snapkv"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
         """See `Policy.keep`; a prompt shorter than the budget is kept whole."""

@@ -26,6 +26,7 @@ class SparseMM:
         waterfill: give what exceeds the prompt in one head to the others. The released recipe (False) loses it.
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
+        ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
     """
 
     scores: Any
@@ -34,10 +35,11 @@ class SparseMM:
     waterfill: bool = False
     window: int = 32
     kernel: int = 5
+    ranking: str = "float32"
     name: ClassVar[str] = "sparsemm"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
         check_fraction(self.rho, "rho", owner=self.name)
         values = self.scores.values if hasattr(self.scores, "per_kv_head") else self.scores
         object.__setattr__(self, "_values", as_scores(values, owner=f"{self.name}: scores"))

@@ -11,9 +11,7 @@ from sparsemm.evaluation.engine.cache import Prompt
 from sparsemm.evaluation.engine.rows import RowGroup
 from sparsemm.generation.prefill import PrefillLayer
 from sparsemm.policies import LocalWindow, Policy
-from sparsemm.policies.selection import pooled_attention, rank_positions
-
-Pair = tuple[int, int]  # window, kernel: what a ranking depends on
+from sparsemm.policies.selection import Ranking, rank_positions
 
 
 @dataclass
@@ -22,41 +20,34 @@ class HeldLayer:
 
     keys: list[torch.Tensor]  # per sample [Hkv, D, T_b], pads cut off
     values: list[torch.Tensor]  # per sample [Hkv, T_b, D]
-    ranks: dict[Pair, torch.Tensor]  # int32 [B, Hkv, T - window]
+    ranks: dict[Ranking, torch.Tensor]  # int32 [B, Hkv, T - window]
     keep: torch.Tensor  # int64 [C, B, Hkv] beyond the window
 
 
 def hold_layer(seen: PrefillLayer, policies: Sequence[Policy], num_layers: int) -> HeldLayer:
-    """Rank one layer's tokens, once per (window, kernel), and ask every policy how many it keeps.
+    """Rank one layer's tokens, once per ranking, and ask every policy how many it keeps.
 
     K and V are copied, each sample's without its pads.
     """
     batch, _, total, _ = seen.key.shape
     lengths = [total] * batch if seen.valid is None else seen.valid.sum(-1).tolist()
-    pooled: dict[Pair, torch.Tensor] = {}
+    pooled: dict[Ranking, torch.Tensor] = {}
     keep = []
     for policy in policies:
-        pair = (policy.window, policy.kernel)
+        ranking = Ranking.of(policy)
         if not _needs_ranks(policy):  # what it keeps does not depend on the values: no ranking
             values = _unranked(seen, policy.window)
         else:
-            if pair not in pooled:
-                pooled[pair] = pooled_attention(
-                    seen.query[:, :, -policy.window :],
-                    seen.key,
-                    window=policy.window,
-                    kernel=policy.kernel,
-                    scaling=seen.scaling,
-                    valid=seen.valid,
-                )
-            values = pooled[pair]
+            if ranking not in pooled:
+                pooled[ranking] = ranking.pooled(seen.query, seen.key, scaling=seen.scaling, valid=seen.valid)
+            values = pooled[ranking]
         keep.append(policy.keep(values, layer=seen.index, num_layers=num_layers).to(seen.key.device))
     return HeldLayer(
         keys=[
             key[:, total - n :].transpose(1, 2).contiguous() for key, n in zip(seen.key, lengths, strict=True)
         ],
         values=[value[:, total - n :].contiguous() for value, n in zip(seen.value, lengths, strict=True)],
-        ranks={pair: rank_positions(values).int() for pair, values in pooled.items()},
+        ranks={ranking: rank_positions(values).int() for ranking, values in pooled.items()},
         keep=torch.stack(keep),
     )
 
@@ -80,13 +71,13 @@ def _dropped(layer: HeldLayer, group: RowGroup, policies: Sequence[Policy]) -> t
     heads, _, length = layer.keys[group.sample].shape
     device = layer.keys[group.sample].device
     dropped = torch.zeros(heads, len(group.cells), length, dtype=torch.bool, device=device)
-    pairs = [(policies[cell].window, policies[cell].kernel) for cell in group.cells]
-    for pair in set(pairs):
-        past = max(length - pair[0], 0)
-        rows = [row for row, other in enumerate(pairs) if other == pair]
+    rankings = [Ranking.of(policies[cell]) for cell in group.cells]
+    for ranking in set(rankings):
+        past = max(length - ranking.window, 0)
+        rows = [row for row, other in enumerate(rankings) if other == ranking]
         keep = layer.keep[[group.cells[row] for row in rows], group.sample].T[..., None]  # [Hkv, rows, 1]
-        if pair in layer.ranks:
-            ranks = layer.ranks[pair][group.sample]  # [Hkv, T - window], left padded
+        if ranking in layer.ranks:
+            ranks = layer.ranks[ranking][group.sample]  # [Hkv, T - window], left padded
             dropped[:, rows, :past] = ranks[:, None, ranks.shape[-1] - past :] >= keep
         else:  # all or nothing beyond the window
             dropped[:, rows, :past] = keep < past

@@ -10,6 +10,7 @@ import torch
 
 from sparsemm.evaluation.engine.bucketing import bucket_rows
 from sparsemm.policies import Policy
+from sparsemm.policies.selection import Ranking
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,6 @@ def _equal_cells(counts: np.ndarray, length: int, policies: Sequence[Policy]) ->
     found: dict[object, list[int]] = {}
     for cell, policy in enumerate(policies):
         whole = bool((counts[cell] >= length - policy.window).all())
-        key = "whole" if whole else (policy.window, policy.kernel, counts[cell].tobytes())
+        key = "whole" if whole else (Ranking.of(policy), counts[cell].tobytes())
         found.setdefault(key, []).append(cell)
     return found

@@ -108,11 +108,9 @@ def table2(
 def scores_beside(cells: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """Cells of the full cache and of the paper's budget beside the paper's scores of table 2."""
     numbers = beside(cells, theirs, ["policy", "benchmark"])
-    missing = numbers["budget"].isna()
-    numbers.loc[missing, "budget"] = [
-        0 if policy == "fullkv" else paper_values.LATENCY_BUDGET for policy in numbers.loc[missing, "policy"]
-    ]
-    return numbers.astype({"budget": int})
+    asked = [0 if policy == "fullkv" else paper_values.LATENCY_BUDGET for policy in numbers["policy"]]
+    budget = numbers["budget"].astype(float).fillna(pd.Series(asked, numbers.index, dtype=float))
+    return numbers.assign(budget=budget.astype(int))
 
 
 def latency_beside(times: pd.DataFrame, paper: str | Path) -> pd.DataFrame:
