@@ -78,7 +78,7 @@ def repositories(config: Mapping[str, Any]) -> list[Wanted]:
     for name, entry in config["benchmarks"].items():
         benchmark: Any = get_benchmark(name, hub=entry.get("hub"))
         if hasattr(benchmark, "hub"):
-            parts = ((benchmark.config, benchmark.split),)
+            parts: tuple[tuple[str, str], ...] = ((benchmark.config, benchmark.split),)
             if benchmark.join is not None:
                 parts += ((benchmark.join.config, benchmark.join.split),)
             place = benchmark.folder

@@ -132,7 +132,7 @@ def _copies(sizes: ModelSizes, work: Work) -> int:
 
 def _grown(tokens: int) -> int:
     """Slots for `tokens` new tokens: a block that doubles when it is full."""
-    return BLOCK * 2 ** math.ceil(math.log2(max(tokens / BLOCK, 1)))
+    return BLOCK << math.ceil(math.log2(max(tokens / BLOCK, 1)))
 
 
 def _text(sizes: ModelSizes, work: Work) -> int:
