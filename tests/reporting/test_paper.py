@@ -10,8 +10,8 @@ import pytest
 
 from sparsemm.errors import InputError
 from sparsemm.reporting import paper_values, tables
-from sparsemm.reporting.beside import AGREES, DIFFERS, NO_SCORE, OURS_ALONE, beside, cell
 from sparsemm.reporting.summary import read_predictions, summarise
+from sparsemm.reporting.tables.beside import AGREES, DIFFERS, NO_SCORE, OURS_ALONE, beside, cell
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN
 from sparsemm.results.parquet import read_metadata, read_table, write_table
 
