@@ -261,6 +261,11 @@ STAGES = [
 ]
 
 
+def gpus_granted():
+    """GPUs that `--resources gpu=N` grants; 0 means that every model runs on the CPU."""
+    return int(workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else 1
+
+
 def cached_only():
     """Whether `figures` alone is asked for and every result file that figures and tables read is there."""
     targets = set(workflow.dag_settings.targets) if workflow.dag_settings else set()
