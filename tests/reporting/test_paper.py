@@ -10,11 +10,10 @@ import pytest
 
 from sparsemm.errors import InputError
 from sparsemm.reporting import paper_values, tables
-from sparsemm.reporting.beside import AGREES, DIFFERS, NO_SCORE, OURS_ALONE, beside, cell
 from sparsemm.reporting.summary import read_predictions, summarise
+from sparsemm.reporting.tables.beside import AGREES, DIFFERS, NO_SCORE, OURS_ALONE, beside, cell
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN
 from sparsemm.results.parquet import read_metadata, read_table, write_table
-from sparsemm.stats import bootstrap_interval
 
 from helpers.fake_paper import ACCURACY, FIVE, MISTRAL, PAPER, QWEN, THREE, VICUNA, make_paper_run
 from helpers.fake_results import Run, make_run
@@ -164,39 +163,6 @@ def test_ablations_have_the_papers_cells(run: Run, tmp_path: Path) -> None:
     parts = pd.read_csv(tmp_path / "t4.csv").set_index(["policy", "budget"])
     assert len(parts) == 18
     assert parts.loc[("sparsemm[rho=1.0]", 256), "paper_score"] == 0.814
-
-
-def test_a_run_is_scored_by_its_units(run: Run) -> None:
-    path = next(path for path in run.run_scores if path.stem == "mmbench")
-    units = read_table(path, "run_scores")
-    frame = read_predictions(run.predictions, run.run_scores)
-    own = frame[(frame["benchmark"] == "mmbench") & (frame["policy"] == "adakv") & (frame["budget"] == 64)]
-    assert (len(own), own["score"].count()) == (36, 12)
-    chosen = units[(units["policy"] == "adakv") & (units["budget"] == 64)]
-    cells = summarise(frame).set_index(["benchmark", "policy", "budget"])
-    row = cells.loc[("mmbench", "adakv", 64)]
-    assert row["samples"] == 12
-    assert row["score"] == pytest.approx(chosen["score"].mean())
-    assert row["prompt_tokens"] == pytest.approx(own["prompt_tokens"].mean())  # of every row, not of units
-
-
-def test_a_unit_without_its_row_is_told(run: Run, tmp_path: Path) -> None:
-    path = next(path for path in run.run_scores if path.stem == "mmbench")
-    other = tmp_path / path.parent.name / path.name
-    frame = read_table(path, "run_scores").replace({"unit": {"00000": "gone"}})
-    write_table(other, frame, "run_scores", read_metadata(path))
-    with pytest.raises(InputError, match="unit gone is in no predictions"):
-        read_predictions(run.predictions, [other])
-
-
-def test_intervals_are_over_images(run: Run) -> None:
-    frame = read_predictions(run.predictions, run.run_scores)
-    own = frame[(frame["model"] == VICUNA) & (frame["benchmark"] == "docvqa") & (frame["policy"] == "fullkv")]
-    row = summarise(own).iloc[0]
-    assert own["image_id"].nunique() < len(own)
-    wanted = bootstrap_interval(own["score"], clusters=list(own["image_id"]))
-    assert (row["ci_low"], row["ci_high"]) == wanted
-    assert wanted != bootstrap_interval(own["score"])
 
 
 def test_repro_counts_what_the_tables_mark(run: Run, tmp_path: Path) -> None:

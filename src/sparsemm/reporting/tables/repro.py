@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import AGREES, DIFFERS, NO_SCORE, beside
 from sparsemm.reporting.notes import run_notes
 from sparsemm.reporting.paper_values import in_paper
 from sparsemm.reporting.summary import (
@@ -20,6 +19,7 @@ from sparsemm.reporting.summary import (
 )
 from sparsemm.reporting.tables.ablations import parts_ablation, rho_sweep
 from sparsemm.reporting.tables.accuracy import of_table
+from sparsemm.reporting.tables.beside import AGREES, DIFFERS, NO_SCORE, beside
 from sparsemm.reporting.tables.speed import latency_beside, scores_beside
 from sparsemm.reporting.tables.tokens import tokens_beside
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Row, write

@@ -10,7 +10,6 @@ import pandas as pd
 from sparsemm.errors import InputError
 from sparsemm.methods import label_of, method_order
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.summary import (
     Paths,
@@ -21,6 +20,7 @@ from sparsemm.reporting.summary import (
     read_predictions,
     summarise,
 )
+from sparsemm.reporting.tables.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Cell, Row, write, write_not_run
 
 _COLUMNS = ["model", "policy", "budget", "benchmark", "metric", "score", "ci_low", "ci_high"]
