@@ -31,6 +31,7 @@ if not cached_only():
 
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/sources.smk"
+include: "workflow/rules/preflight.smk"
 
 
 # The whole experiment. Stages by name: fetch, probe, patches, scores, budget, evaluate, efficiency, figures, paper.

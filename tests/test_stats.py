@@ -40,6 +40,28 @@ def test_blocks_of_draws_are_a_detail(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(means.std(axis=0), values.std(axis=0) / 30**0.5, rtol=0.15)
 
 
+def test_clusters_are_drawn_whole() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((40, 2))
+    apart = bootstrap_means(values)
+    # A sample an image: the same draws give the same numbers, to the last bit.
+    assert np.array_equal(apart, bootstrap_means(values, clusters=[f"i{n}" for n in range(40)]))
+    # Each value four times over says no more than once, when the four are one image.
+    four = bootstrap_means(np.repeat(values, 4, axis=0), clusters=list(np.repeat(np.arange(40), 4)))
+    np.testing.assert_allclose(four, apart, atol=1e-12)
+    assert bootstrap_interval([1.0, 2.0, 3.0], clusters=["a", "a", "a"]) == (2.0, 2.0)
+    # Clusters of other sizes: a mean is over values, not over clusters.
+    means = bootstrap_means([0.0, 3.0, 3.0], clusters=["a", "b", "b"], draws=500)
+    assert set(means.round(9)) == {0.0, 2.0, 3.0}
+    hard = rng.random(200)
+    images = list(np.arange(200) // 4)
+    wide, narrow = paired_bootstrap(hard, rng.random(200), clusters=images), paired_bootstrap(hard, hard)
+    assert wide.low < wide.difference < wide.high
+    assert narrow.low == 0
+    with pytest.raises(InputError, match="3 values have 2 cluster keys"):
+        bootstrap_means([1.0, 2.0, 3.0], clusters=["a", "b"])
+
+
 def test_paired_bootstrap_sees_what_pairing_shows() -> None:
     rng = np.random.default_rng(0)
     hard = rng.random(200)

@@ -69,7 +69,7 @@ def bootstrap_means(
     Args:
         draws: resamples.
         clusters: a key for each of the N values; values with equal keys, such as questions about one image, are drawn
-            together, and a mean is over the values of the drawn clusters. None, or keys that all differ: value by value.
+            together, and a mean is over the values of the drawn clusters. None: value by value, as where all differ.
 
     Raises:
         InputError: no values, a value that is not finite, or not one key for each value.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparsemm.evaluation.engine.rows import bucket_rows
+from sparsemm.evaluation.engine.bucketing import bucket_rows
 from sparsemm.evaluation.engine.run import EngineOutput, run_cells
 from sparsemm.generation.compress import compress
 from sparsemm.policies import (

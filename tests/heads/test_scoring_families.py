@@ -53,14 +53,19 @@ def halves_of_the_answer(tokenizer: Any, answer: list[int]) -> Words:
 
 
 def letters_of_the_answer(tokenizer: Any, answer: list[int]) -> Words:
-    """For the released rule: two characters of the answer are the words of the page, other characters match none."""
+    """For the other rules: two characters of the answer are the words of the page, other characters match none."""
     texts = [tokenizer.decode([token]).strip() for token in answer]
     words = [text for text in dict.fromkeys(texts) if len(text) == 1][:2]
     return words, [words.index(text) if text in words else None for text in texts]
 
 
 @pytest.mark.parametrize(
-    ("matching", "page"), [("exact", halves_of_the_answer), ("released", letters_of_the_answer)]
+    ("matching", "page"),
+    [
+        ("exact", halves_of_the_answer),
+        ("stripped", letters_of_the_answer),
+        ("released", letters_of_the_answer),
+    ],
 )
 @pytest.mark.parametrize("convention", ["released", "all"])
 @pytest.mark.parametrize("name", FAMILY_NAMES)

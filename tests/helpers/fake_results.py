@@ -29,6 +29,7 @@ class Run:
     samples: list[Path] = field(default_factory=list)
     keep: list[Path] = field(default_factory=list)
     predictions: list[Path] = field(default_factory=list)
+    run_scores: list[Path] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
     efficiency: list[Path] = field(default_factory=list)
     profile: list[Path] = field(default_factory=list)

@@ -32,6 +32,7 @@ class Repository:
     id: str
     files: dict[str, bytes]
     gated: bool = False
+    listed: bool = False  # what a gated one holds can be seen without access, as on the hub
 
     @property
     def commit(self) -> str:
@@ -140,14 +141,18 @@ class _Handler(BaseHTTPRequestHandler):
             return self._blob(found.group(1), fault)
         return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
-    def _allowed(self, kind: str, name: str, revision: str) -> Repository | None:
+    def _allowed(self, kind: str, name: str, revision: str, listing: bool = False) -> Repository | None:
         """The repository, or None after an answer that says why not, as the hub does."""
         repository = self.hub.find(kind, name)
         if repository is None:
             self._send(
                 401, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
             )
-        elif repository.gated and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+        elif (
+            repository.gated
+            and not (listing and repository.listed)
+            and self.headers.get("Authorization") != f"Bearer {self.hub.token}"
+        ):
             self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
         elif revision not in ("main", repository.commit):
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
@@ -156,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _api(self, kind: str, name: str, what: str, revision: str) -> None:
-        repository = self._allowed(kind, name, revision)
+        repository = self._allowed(kind, name, revision, listing=True)
         if repository is None:
             return
         described = [self._describe(path, data) for path, data in sorted(repository.files.items())]

@@ -49,3 +49,10 @@ def test_unreadable_item_is_one_line_and_leaves_no_page(tmp_path: Path, name: st
         write_report(tmp_path / "report.html", "Run", [Item(tmp_path / name, "")], {})
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_tables_notes_are_below_it(tmp_path: Path, items: list[Item]) -> None:
+    (tmp_path / "table2.md").write_text("| a |\n| :-- |\n| b |\n\n- A & B.\nOnly 4 rows.\n", encoding="utf-8")
+    write_report(tmp_path / "report.html", "Run", items, {})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<ul class="notes"><li>A &amp; B.</li><li>Only 4 rows.</li></ul>' in page

@@ -28,7 +28,7 @@ def load(name: str) -> dict[str, Any]:
 def test_readme_explains_exactly_the_keys_that_are_checked() -> None:
     text = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)) == set(checks.KEYS)
-    assert set(checks.KEYS) > checks.OPTIONAL
+    assert all(any(f"{key}.".startswith(f"{name}.") for key in checks.KEYS) for name in checks.OPTIONAL)
 
 
 def test_shipped_configurations_are_valid() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from sparsemm.benchmarks import get_benchmark
-from sparsemm.sources.lock import read_lock
+from sparsemm.sources.lock import read_lock, write_lock
 
 from helpers.hub import Repository, local_hub
 from project import ROOT, make_project, snakemake
@@ -17,7 +17,7 @@ PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
 
 def test_lock_names_every_repository_of_the_paper(tmp_path: Path) -> None:
     models = {model["hub"] for model in PAPER["models"].values()}
-    data_sets = {get_benchmark(name).hub[0] for name in PAPER["benchmarks"]}
+    data_sets = {get_benchmark(name).hub[0] for name in PAPER["benchmarks"]} | {PAPER["probe"]["hub"]}
     repositories = [Repository("model", name, {"config.json": name.encode()}) for name in models]
     repositories += [Repository("dataset", name, {"data.parquet": name.encode()}) for name in data_sets]
     project = make_project(tmp_path / "project", copy=True)
@@ -29,12 +29,18 @@ def test_lock_names_every_repository_of_the_paper(tmp_path: Path) -> None:
             "HF_TOKEN": "",
         }
         done = snakemake(project, "lock", "--configfile", "config/paper.yaml", **online)
-    assert done.returncode == 0, done.stderr
-    found = read_lock(project / "config/sources.lock.yaml")
+        assert done.returncode == 0, done.stderr
+        lock, asked = project / "config/sources.lock.yaml", hub.asked("/revision/")
+        found, whole = read_lock(lock), lock.read_bytes()
+        write_lock(lock, list(found.values())[1:])
+        again = snakemake(project, "lock", "--configfile", "config/paper.yaml", **online)
+        assert again.returncode == 0, again.stderr
+        assert lock.read_bytes() == whole
+        assert hub.asked("/revision/") == asked + 1, "what is locked is not asked for"
     assert {name for kind, name in found if kind == "model"} == models
     assert {name for kind, name in found if kind == "dataset"} == data_sets
     assert all(source.commit == hub.find(*key).commit for key, source in found.items())
-    assert hub.asked("/revision/") == len(repositories), "one question a repository"
+    assert asked == len(repositories), "one question a repository"
     assert hub.asked("/resolve/") + hub.asked("/resolve/", "HEAD") == 0, "nothing is downloaded"
 
 

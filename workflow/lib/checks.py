@@ -214,12 +214,13 @@ def replace_sections(config: Config, overrides: list[str], sections: tuple[str, 
     """`config` with each of `sections` taken whole from the last of the `overrides` files that names it.
 
     Snakemake merges a --configfile into the default key by key; models and benchmarks of the default would stay
-    beside those of another experiment.
+    beside those of another experiment. Names that --config gave in place of a section stay: they choose from the files.
     """
     result = dict(config)
+    whole = [key for key in sections if isinstance(config.get(key), dict)]
     for path in overrides:
         named = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        result.update({key: named[key] for key in sections if key in named})
+        result.update({key: named[key] for key in whole if key in named})
     return result
 
 

@@ -52,7 +52,8 @@ def selected(config: Config, overrides: list[str]) -> Config:
 
 
 def limited(config: Config) -> Config:
-    """`config` with the first `limit` rows of each benchmark and probe set, two prompt lengths and one repeat."""
+    """`config` with the first `limit` rows of each benchmark and probe set, the two
+    shortest prompt lengths at batch 1 and one repeat."""
     limit = config["limit"]
     if limit is None:
         return config
@@ -65,7 +66,11 @@ def limited(config: Config) -> Config:
         result["benchmarks"][name] = entry | {"samples": samples, "shards": shards}
     result["masking"] = config["masking"] | {"samples": min(limit, config["masking"]["samples"])}
     efficiency = config["efficiency"]
-    result["efficiency"] = efficiency | {"tokens": sorted(efficiency["tokens"])[:2], "repeats": 1}
+    result["efficiency"] = efficiency | {
+        "tokens": sorted(efficiency["tokens"])[:2],
+        "batches": [1],
+        "repeats": 1,
+    }
     # A trial of the pipeline must not end where a model reads too few pages to have scores.
     result["scoring"] = config["scoring"] | {"no_match": "uniform"}
     return result

@@ -37,6 +37,8 @@ config = checked(config)
 # Files of rules are written "<results>/scores/{model}.parquet"; Snakemake expands <results> in input, output, log and
 # benchmark, also in what input functions, expand() and report() return. It does not in params: those use RUN_FOLDER.
 RUN_FOLDER = f"results/{config['run']}"
+# A trial's jobs spend their time on starting, which one thread does: two at once on two cores.
+MODEL_THREADS = 2 if config["limit"] is None else 1
 
 
 pathvars:
@@ -259,6 +261,11 @@ STAGES = [
     EFFICIENCY,
     PROFILE,
 ]
+
+
+def gpus_granted():
+    """GPUs that `--resources gpu=N` grants; 0 means that every model runs on the CPU."""
+    return int(workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else 1
 
 
 def cached_only():

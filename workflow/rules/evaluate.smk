@@ -14,7 +14,7 @@ rule evaluate_shard:
         "<results>/benchmarks/predictions/{model}/{benchmark}/{shard}.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: MODEL_THREADS
     resources:
         mem_mb=6000,
         runtime=120,
@@ -63,7 +63,7 @@ rule evaluate_masks:
         "<results>/benchmarks/masks/{model}/{benchmark}.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: MODEL_THREADS
     resources:
         mem_mb=6000,
         runtime=120,
@@ -116,7 +116,7 @@ rule map_attention:
         "<results>/benchmarks/attention_maps/{model}.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: MODEL_THREADS
     resources:
         mem_mb=4000,
         runtime=30,

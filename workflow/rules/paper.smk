@@ -110,8 +110,8 @@ rule make_table:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=6000,
+        runtime=60,
     params:
         caption=lambda wildcards: CAPTIONS[wildcards.table],
         options=lambda wildcards: TABLES[wildcards.table].get("options", {}),
@@ -136,8 +136,8 @@ rule draw_figure:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=6000,
+        runtime=60,
     params:
         caption=lambda wildcards: CAPTIONS[wildcards.figure],
         code=lambda wildcards: code_digest(FIGURES[wildcards.figure]["code"]),

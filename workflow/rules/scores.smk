@@ -15,7 +15,7 @@ rule score_heads:
         "<results>/benchmarks/scores/{model}.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: MODEL_THREADS
     resources:
         mem_mb=4000,
         runtime=60,

@@ -1,4 +1,4 @@
-"""What every table of a run says about it: a trial, image limits, rows left out, scores that are missing or mean nothing.
+"""What every table of a run says about it: a trial, image limits, rows left out, scores missing or without meaning.
 
 Read from the metadata of the result files. A whole run whose models are not the paper's needs none of these notes.
 """
@@ -20,6 +20,12 @@ def limit_of(paths: Paths) -> int | None:
     return next((int(limit) for limit in found if limit), None)
 
 
+def trial_note(paths: Paths) -> list[str]:
+    """The sentence under what a trial run made; none for a whole run."""
+    limit = limit_of(paths)
+    return [f"A trial run of the first {limit} rows of each benchmark."] if limit else []
+
+
 def run_notes(predictions: Paths, *, run_scores: Paths = (), scores: Paths = ()) -> list[str]:
     """The sentences to print under a table or figure.
 
@@ -30,30 +36,31 @@ def run_notes(predictions: Paths, *, run_scores: Paths = (), scores: Paths = ())
     """
     paths = as_paths(predictions)
     found = [(path.parent.parent.name, path.parent.name, read_metadata(path)) for path in paths]
-    notes = []
-    if limit := limit_of(predictions):
-        notes.append(
-            f"A trial run of the first {limit} rows of each benchmark: the numbers say nothing of the paper's."
-        )
-    notes += _settings(found)
+    notes = [*trial_note(predictions), *_settings(found)]
     notes += _unreadable(found)
     for path in as_paths(run_scores):
         notes += _of_a_run(path)
-    return [*notes, *uniform_scores(scores)]
+    return [*notes, *_uniform(scores)]
 
 
-def uniform_scores(scores: Paths) -> list[str]:
+def why_uniform(scores: Path) -> str:
+    """Why all heads of a file of kind scores have the same score; empty where they do not."""
+    said = str(read_metadata(scores).get("no_match") or "")
+    if not said:
+        return ""
+    values = read_table(scores, "scores", ["score"])["score"]
+    return said.removeprefix("uniform: ") if values.max() - values.min() < 1e-12 else ""
+
+
+def _uniform(scores: Paths) -> list[str]:
     """A sentence for each model whose visual scores are equal because nothing that it read matched a word."""
-    notes = []
-    for path in as_paths(scores):
-        if read_metadata(path).get("no_match"):
-            values = read_table(path, "scores", ["score"])["score"]
-            if values.max() - values.min() < 1e-12:
-                notes.append(
-                    f"{path.stem}: no token that it generated for the probe images matched a word, so its visual "
-                    "scores are the same for every head and SparseMM shares the budget evenly."
-                )
-    return notes
+    reasons = {path.stem: why_uniform(path) for path in as_paths(scores)}
+    return [
+        f"{model}: on the probe images {reason}, so its visual scores are the same for every head and SparseMM shares "
+        "the budget evenly."
+        for model, reason in reasons.items()
+        if reason
+    ]
 
 
 def _settings(found: list[tuple[str, str, dict[str, Any]]]) -> list[str]:

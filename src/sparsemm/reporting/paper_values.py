@@ -74,7 +74,7 @@ def parts(path: str | Path) -> pd.DataFrame:
 
 def accuracy(path: str | Path) -> pd.DataFrame:
     """Tables 5 and 6: table, paper_model, benchmark, policy, budget, paper_score (CIDEr as pycocoevalcap gives it)."""
-    frame = _read(path, ["model", "benchmark", "method", "budget", "score"])
+    frame = _read(path, ["model", "method", "score", "benchmark", "budget"])
     return _our_methods(frame.rename(columns=_RENAMED))
 
 

@@ -152,9 +152,10 @@ def images_of(frame: pd.DataFrame, matrix: pd.DataFrame) -> list[str]:
 
 def panels(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """The (model, benchmark) pairs in the frame, model by model."""
-    found = set(zip(frame["model"], frame["benchmark"]))
-    benchmarks = in_order(frame["benchmark"])
-    return [(m, b) for m in in_order(frame["model"]) for b in benchmarks if (m, b) in found]
+    pairs = frame[["model", "benchmark"]].drop_duplicates()
+    found = set(zip(pairs["model"], pairs["benchmark"]))
+    benchmarks = in_order(pairs["benchmark"])
+    return [(m, b) for m in in_order(pairs["model"]) for b in benchmarks if (m, b) in found]
 
 
 def part(frame: pd.DataFrame, model: str, benchmark: str) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def fetch_model(source: Source, family: str) -> Path:
         fetch(source, [_INDEX])
         try:
             weights = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"model {source.id}: {_INDEX} is no index of weights; correct the revision"
             ) from error

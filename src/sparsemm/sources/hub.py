@@ -54,7 +54,7 @@ def resolve(kind: str, name: str, revision: str = "main") -> Source:
     for each in info.siblings or []:
         lfs = each.lfs.sha256 if each.lfs else None
         files[each.rfilename] = LockedFile(int(each.size or 0), lfs, None if lfs else each.blob_id)
-    return Source(kind, name, revision, str(info.sha), files)
+    return Source(kind, name, revision, str(info.sha), files, gated=bool(info.gated))
 
 
 def fetch(source: Source, patterns: Sequence[str], folder: str | Path | None = None) -> Path:
@@ -88,6 +88,21 @@ def fetch(source: Source, patterns: Sequence[str], folder: str | Path | None = N
         _LOG.info("fetching %s %s, %s, %d bytes", source.kind, source.id, name, wanted[name].size)
         _fetch_file(source, name, wanted[name], folder)
     return _root(source, folder)
+
+
+def check_access(source: Source) -> None:
+    """Ask whether a gated repository's files may be read; what it holds can be seen without that.
+
+    Raises:
+        InputError: for a gated repository without access.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    if not source.files:
+        return
+    largest = max(source.files, key=lambda name: source.files[name].size)
+    url = hf_hub_url(source.id, largest, repo_type=source.kind, revision=source.commit)
+    _asked(lambda: get_hf_file_metadata(url), source.kind, source.id, source.revision)
 
 
 def _fetch_file(source: Source, name: str, locked: LockedFile, folder: str | Path | None) -> None:

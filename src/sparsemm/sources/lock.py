@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Source:
         revision: the branch, tag or commit that was asked for.
         commit: what it stood for when it was locked, 40 hex digits.
         files: every file by its path in the repository.
+        gated: whether its files are for those who accepted a licence; not in the lock file.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Source:
     revision: str
     commit: str
     files: dict[str, LockedFile]
+    gated: bool = field(default=False, compare=False)
 
 
 def read_lock(path: str | Path) -> dict[tuple[str, str], Source]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -126,7 +127,12 @@ def _paper_points(panel: Axes, rows: pd.DataFrame) -> None:
             zorder=4,
         )
     if len(rows):
-        open_marker = {"marker": "o", "markerfacecolor": "none", "linestyle": "", "color": "#444444"}
+        open_marker: dict[str, Any] = {
+            "marker": "o",
+            "markerfacecolor": "none",
+            "linestyle": "",
+            "color": "#444444",
+        }
         panel.plot([], [], label="paper", markersize=5.5, markeredgewidth=0.8, **open_marker)
 
 

@@ -80,9 +80,7 @@ def _paper_points(panel: Axes, rows: pd.DataFrame, value: str) -> None:
             linestyle="",
             **faint,
         )
-    panel.plot(
-        [], [], color="#444444", marker="o", linestyle="", label="paper (read off its figure)", **faint
-    )
+    panel.plot([], [], color="#444444", marker="o", linestyle="", label="paper (read off)", **faint)
     low, high = panel.get_ylim()
     panel.set_ylim(low, max(high, 1.08 * float(rows[value].max())))
     log2_ticks(panel, sorted({*map(int, panel.xaxis.get_majorticklocs()), *rows["input_tokens"]}))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sparsemm.errors import InputError
 from sparsemm.methods import look
 from sparsemm.reporting.figures.style import paper_style, save
-from sparsemm.reporting.notes import uniform_scores
+from sparsemm.reporting.notes import why_uniform
 from sparsemm.reporting.summary import Paths, as_paths, top_tenth
 from sparsemm.results.parquet import read_table
 from sparsemm.stats import bootstrap_means, interval
@@ -50,10 +50,10 @@ def figure2(scores: Paths, stem: str | Path, *, samples: Paths = ()) -> None:
             frame, model = read_table(path, "scores"), path.stem
             _heat_map(row[0], frame, model)
             _sorted_scores(row[1], frame)
-            uniform = bool(uniform_scores(path))
+            uniform = why_uniform(path)
             _cumulative(row[2], frame, None if uniform else of_model.get(model))
             if uniform:
-                said = "nothing it read matched a word:\nevery head has the same score"
+                said = f"{uniform}:\nevery head has the same score"
                 row[1].text(
                     0.5, 0.5, said, transform=row[1].transAxes, ha="center", va="center", fontsize=6.5
                 )
@@ -91,7 +91,8 @@ def _sorted_scores(panel: Axes, frame: pd.DataFrame) -> None:
     few = len(rows) <= 128
     panel.plot(rank, rows["score"] * 100, color=_COLOR, marker="o" if few else "", markersize=2)
     panel.axhline(100 / len(rows), color="#000000", linestyle="--", linewidth=0.8, label="equal share")
-    panel.legend(loc="upper right", fontsize=7)
+    falls = rows["score"].iloc[0] > rows["score"].iloc[-1]
+    panel.legend(loc="upper right" if falls else "lower left", fontsize=7)
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.set_xlabel("head, by score (rank)")

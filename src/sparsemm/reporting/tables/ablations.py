@@ -11,7 +11,6 @@ import pandas as pd
 from sparsemm.errors import InputError
 from sparsemm.methods import label_of, method_order
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.paper_values import in_paper
 from sparsemm.reporting.summary import (
@@ -24,6 +23,7 @@ from sparsemm.reporting.summary import (
     read_predictions,
     summarise,
 )
+from sparsemm.reporting.tables.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.tables.writing import MISSING, Cell, Row, best_of, write, write_not_run
 
 _RHO = re.compile(r"sparsemm\[rho=([0-9.eE+-]+)\]")

@@ -8,7 +8,6 @@ import pandas as pd
 
 from sparsemm.methods import label_of, method_order
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import BESIDE, NOT_RUN, beside, cell, extent
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.summary import (
     Paths,
@@ -19,7 +18,8 @@ from sparsemm.reporting.summary import (
     read_predictions,
     summarise,
 )
-from sparsemm.reporting.tables.writing import MISSING, Cell, Row, best_of, write, write_not_run
+from sparsemm.reporting.tables.beside import BESIDE, beside, cell, extent
+from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Cell, Row, best_of, write, write_not_run
 
 _COLUMNS = ["model", "benchmark", "metric", "policy", "budget", "samples", "score", "ci_low", "ci_high"]
 _LABELS = ["model", "benchmark", "method"]

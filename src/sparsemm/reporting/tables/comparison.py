@@ -9,9 +9,9 @@ import pandas as pd
 
 from sparsemm.methods import label_of
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import DIFFERS, MARK, OURS_ALONE, beside
 from sparsemm.reporting.notes import run_notes
 from sparsemm.reporting.summary import Paths, as_paths, main_cells, read_predictions, summarise
+from sparsemm.reporting.tables.beside import DIFFERS, MARK, OURS_ALONE, beside
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Row, with_interval, write, write_not_run
 
 _CELL = ["model", "benchmark", "metric", "policy", "budget", "samples"]

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sparsemm.methods import label_of, method_order
+from sparsemm.reporting.notes import trial_note
 from sparsemm.reporting.summary import Paths, in_order, read_profile
 from sparsemm.reporting.tables.writing import MISSING, Row, write
 
@@ -53,6 +54,7 @@ def table_profile(profile: Paths, stem: str | Path) -> None:
         "counted. All rows of a batch hold the same prompt.",
         "GB/s: weights, kept K and V that a step must read over its time; x floor: the bandwidth of a copy on this "
         "device over it (below 1 where its caches hold what is read).",
+        *trial_note(profile),
     ]
     write(stem, numbers[columns], ["model", "method", "input tokens", "batch", *_HEAD], rows, notes, labels=2)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import AGREES, DIFFERS, NO_SCORE, beside
 from sparsemm.reporting.notes import run_notes
 from sparsemm.reporting.paper_values import in_paper
 from sparsemm.reporting.summary import (
@@ -20,15 +19,16 @@ from sparsemm.reporting.summary import (
 )
 from sparsemm.reporting.tables.ablations import parts_ablation, rho_sweep
 from sparsemm.reporting.tables.accuracy import of_table
+from sparsemm.reporting.tables.beside import AGREES, DIFFERS, NO_SCORE, beside
 from sparsemm.reporting.tables.speed import latency_beside, scores_beside
 from sparsemm.reporting.tables.tokens import tokens_beside
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Row, write
 
 _COUNTED = {AGREES: "agree", DIFFERS: "differ", NO_SCORE: "no_score", NOT_RUN: "not_run"}
-# Figures of the paper that no stage of this run gives data for.
+# Figures of the paper that no stage gives data for.
 _NEVER = {
-    "figure 8": "visual heads found on other probe sets (MLT, CTW, COCO): not run",
-    "figure 9": "scores with the heads of those probe sets: not run",
+    "figure 8": "visual heads found on other probe sets (MLT, CTW, COCO)",
+    "figure 9": "scores with the heads of those probe sets",
 }
 # The files of data/paper.
 _FILES = {
@@ -73,24 +73,28 @@ def repro(
         **_of_predictions(predictions, run_scores, of),
         **_of_efficiency(read_efficiency(efficiency), of),
     }
-    order = sorted(found)
     records = []
-    for name in order:
+    for name in sorted(found, key=lambda name: (name.startswith("figure"), name)):
         counts = found[name].value_counts()
         records.append((name, *(int(counts.get(status, 0)) for status in _COUNTED)))
     numbers = pd.DataFrame(records, columns=["table", *_COUNTED.values()])
     numbers.insert(1, "cells", numbers[list(_COUNTED.values())].sum(axis=1))
     ran = numbers["not_run"] < numbers["cells"]
     numbers["status"] = ["run" if whole else NOT_RUN for whole in ran]
+    numbers.loc[~ran, ["agree", "differ", "no_score"]] = None
+    numbers = pd.concat(
+        [numbers, pd.DataFrame({"table": list(_NEVER), "status": NOT_RUN})], ignore_index=True
+    )
     rows: list[Row] = []
     for row in numbers.to_dict("records"):
-        counts = [str(row[name]) for name in ("agree", "differ", "no_score")]
-        counts = counts if row["status"] == "run" else [NOT_RUN, MISSING, MISSING]
-        rows.append([row["table"], str(row["cells"]), *counts, str(row["not_run"])])
+        shown = [MISSING if pd.isna(row[name]) else f"{row[name]:.0f}" for name in numbers.columns[1:-1]]
+        if row["status"] == NOT_RUN:
+            shown[1:4] = [NOT_RUN, MISSING, MISSING]
+        rows.append([row["table"], *shown])
     notes = [
         "Cells with a value in the paper (arXiv 2506.05344). Agree: the paper's value is inside our 95 % interval "
         "(timings and memory: between our smallest and largest repeat; they are of this device).",
-        *(f"{name}: {text}." for name, text in _NEVER.items()),
+        *(f"{name}: {text}: {NOT_RUN}." for name, text in _NEVER.items()),
         *run_notes(predictions, run_scores=run_scores, scores=scores),
     ]
     if not ran.any():

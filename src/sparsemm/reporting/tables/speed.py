@@ -10,7 +10,6 @@ import pandas as pd
 from sparsemm.errors import InputError
 from sparsemm.methods import label_of, method_order
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.summary import (
     Paths,
@@ -21,6 +20,7 @@ from sparsemm.reporting.summary import (
     read_predictions,
     summarise,
 )
+from sparsemm.reporting.tables.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Cell, Row, write, write_not_run
 
 _COLUMNS = ["model", "policy", "budget", "benchmark", "metric", "score", "ci_low", "ci_high"]
@@ -108,11 +108,9 @@ def table2(
 def scores_beside(cells: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """Cells of the full cache and of the paper's budget beside the paper's scores of table 2."""
     numbers = beside(cells, theirs, ["policy", "benchmark"])
-    missing = numbers["budget"].isna()
-    numbers.loc[missing, "budget"] = [
-        0 if policy == "fullkv" else paper_values.LATENCY_BUDGET for policy in numbers.loc[missing, "policy"]
-    ]
-    return numbers.astype({"budget": int})
+    asked = [0 if policy == "fullkv" else paper_values.LATENCY_BUDGET for policy in numbers["policy"]]
+    budget = numbers["budget"].astype(float).fillna(pd.Series(asked, numbers.index, dtype=float))
+    return numbers.assign(budget=budget.astype(int))
 
 
 def latency_beside(times: pd.DataFrame, paper: str | Path) -> pd.DataFrame:

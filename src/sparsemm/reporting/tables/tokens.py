@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.summary import Paths, as_paths, in_order, panels, part, read_predictions
+from sparsemm.reporting.tables.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.tables.writing import MISSING, Row, write, write_not_run
 from sparsemm.stats import bootstrap_interval
 

@@ -11,7 +11,7 @@ from sparsemm.reporting.paper_values import paper_name
 from sparsemm.reporting.summary import in_order
 from sparsemm.reporting.tables.writing import MISSING, NOT_RUN, Cell
 
-# Status of a cell beside NOT_RUN: the paper's value is inside our interval, or outside it; what was run has no score; or
+# Status of a cell, beside NOT_RUN: the paper's value is inside our interval, or outside it; what was run has no score;
 # the paper has no such cell.
 AGREES, DIFFERS, NO_SCORE, OURS_ALONE = "agrees", "differs", "no score", "not in the paper"
 MARK = "†"
