@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparsemm.errors import InputError
+from sparsemm.reporting import tables
 from sparsemm.reporting.summary import read_predictions, summarise
 from sparsemm.results.parquet import read_metadata, read_table, write_table
 from sparsemm.stats import bootstrap_interval
@@ -42,6 +43,19 @@ def test_a_unit_without_its_row_is_told(run: Run, tmp_path: Path) -> None:
     write_table(other, frame, "run_scores", read_metadata(path))
     with pytest.raises(InputError, match="unit gone is in no predictions"):
         read_predictions(run.predictions, [other])
+
+
+def test_a_run_without_a_single_row_or_unit(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "predictions" / QWEN / "mmbench" / "0.parquet"
+    write_table(path, read_table(run.predictions[0], "predictions").iloc[:0], "predictions", {})
+    assert summarise(read_predictions(path)).empty
+    tables.table6(path, tmp_path / "t")
+    assert (tmp_path / "t.csv").read_text().count("\n") == 1
+    whole = next(path for path in run.run_scores if path.stem == "mmbench")
+    units = tmp_path / "run_scores" / QWEN / "mmbench.parquet"
+    write_table(units, read_table(whole, "run_scores").iloc[:0], "run_scores", {})
+    tables.table6(run.predictions, tmp_path / "u", run_scores=[units])
+    assert "none of its rows makes a whole unit" in (tmp_path / "u.md").read_text(encoding="utf-8")
 
 
 def test_intervals_are_over_images(run: Run) -> None:

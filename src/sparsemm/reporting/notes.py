@@ -119,7 +119,9 @@ def _of_a_run(path: Path) -> list[str]:
         reason = read_metadata(path).get("no_score") or (
             "its metric needs Java and the package pycocoevalcap; with both, make the run_scores file again"
         )
-        notes.append(f"{where}: no score: {reason}.")
+        notes.append(f"{where}: no score: {str(reason).rstrip('.')}.")
+    if frame.empty:
+        notes.append(f"{where}: no score: none of its rows makes a whole unit of its metric.")
     if unread := int(frame["unread"].sum()):
         notes.append(
             f"{where}: {unread} answers over all cells could not be read as an option's letter and count as wrong."

@@ -18,6 +18,7 @@ from sparsemm.stats import bootstrap_means, interval
 
 # The chosen rule set's score, and the score by each rule set.
 SCORES = ["score", "score_paper", "score_current"]
+_MEANS = ["prompt_tokens", "kept_tokens", "cache_bytes"]
 Paths = str | Path | Iterable[str | Path]  # one file or several
 
 
@@ -175,12 +176,13 @@ def summarise(predictions: pd.DataFrame, *, level: float = 0.95, draws: int = 20
         One row per cell: model, benchmark, metric, policy, budget, samples (that have a score), score, ci_low, ci_high
         (NaN where no sample has one), and the means of prompt_tokens, kept_tokens (per KV head) and cache_bytes.
     """
-    frames = []
+    columns = ["model", "benchmark", "metric", "policy", "budget", "samples", "score", "ci_low", "ci_high"]
+    frames = [pd.DataFrame(columns=[*columns, *_MEANS])] if predictions.empty else []
     for model, benchmark in panels(predictions):
         rows = part(predictions, model, benchmark)
         matrix = score_matrix(rows, ["policy", "budget"], f"predictions of {model} on {benchmark}")
         low, high = _interval(matrix, images_of(rows, matrix), level, draws)
-        cells = rows.groupby(["policy", "budget"])[["prompt_tokens", "kept_tokens", "cache_bytes"]].mean()
+        cells = rows.groupby(["policy", "budget"])[_MEANS].mean()
         cells = cells.reindex(matrix.columns)  # of all rows, also those that stand for no unit
         cells.insert(0, "samples", len(matrix))
         cells.insert(1, "score", matrix.mean())
