@@ -95,11 +95,7 @@ class HeadScores:
 
     @classmethod
     def uniform(
-        cls,
-        samples: HeadSamples,
-        *,
-        num_kv_heads: int | None = None,
-        metadata: dict[str, Any] | None = None,
+        cls, samples: HeadSamples, *, num_kv_heads: int | None = None, metadata: dict[str, Any] | None = None
     ) -> HeadScores:
         """The same score for every head, for results per image without a hit; the intervals have no width."""
         same = normalised(np.ones(samples.weights.shape[1:]))
