@@ -1,12 +1,14 @@
-"""What each probe image adds to the scores, and scores of resampled probe sets."""
+"""What each probe image adds to the scores, scores of resampled probe sets, and scores brought to sum 1."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemm.errors import InputError
 from sparsemm.stats import resample_counts
 
 Floats = NDArray[np.float64]
@@ -43,3 +45,21 @@ def resampled_scores(samples: HeadSamples, *, draws: int, seed: int) -> Floats:
     scores = sums / np.maximum(sums.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     table: Floats = scores.reshape(draws, *samples.weights.shape[1:])
     return table
+
+
+def normalised(values: Any) -> Floats:
+    """Values [L, Hq] divided by their sum.
+
+    Raises:
+        InputError: no table, negative, not finite or all 0.
+    """
+    table = np.array(values, dtype=np.float64)
+    if table.ndim != 2 or table.size == 0:
+        raise InputError(f"scores: shape {table.shape} is not [layers, query heads]: give a 2-D table")
+    if not np.isfinite(table).all() or (table < 0).any():
+        raise InputError("scores: NaN, infinite or negative values: score the heads again")
+    total = float(table.sum())
+    if total == 0.0:
+        raise InputError("scores: every head has score 0: no attention hit was counted, check the probe set")
+    # Scores that already sum to 1 keep their bits, so that a file loaded and saved has the same bytes.
+    return table if abs(total - 1.0) < 1e-12 else table / total

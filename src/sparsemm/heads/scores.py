@@ -13,7 +13,7 @@ from sparsemm.budget.allocation import group_scores
 from sparsemm.errors import InputError
 from sparsemm.heads import score_files
 from sparsemm.heads.agreement import Agreement, agreement_of
-from sparsemm.heads.samples import Counts, Floats, HeadSamples, resampled_scores
+from sparsemm.heads.samples import Counts, Floats, HeadSamples, normalised, resampled_scores
 from sparsemm.heads.score_files import SAMPLES_FILE, SCORES_FILE
 from sparsemm.results.provenance import model_name
 from sparsemm.stats import interval
@@ -49,7 +49,7 @@ class HeadScores:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", _normalised(self.values))
+        object.__setattr__(self, "values", normalised(self.values))
         if self.num_kv_heads is not None and self.values.shape[1] % self.num_kv_heads:
             raise InputError(
                 f"scores: {self.num_kv_heads} KV heads do not divide {self.values.shape[1]} query heads"
@@ -95,14 +95,10 @@ class HeadScores:
 
     @classmethod
     def uniform(
-        cls,
-        samples: HeadSamples,
-        *,
-        num_kv_heads: int | None = None,
-        metadata: dict[str, Any] | None = None,
+        cls, samples: HeadSamples, *, num_kv_heads: int | None = None, metadata: dict[str, Any] | None = None
     ) -> HeadScores:
         """The same score for every head, for results per image without a hit; the intervals have no width."""
-        same = _normalised(np.ones(samples.weights.shape[1:]))
+        same = normalised(np.ones(samples.weights.shape[1:]))
         return cls(
             values=same,
             hits=samples.hits.sum(axis=0),
@@ -291,24 +287,6 @@ class HeadScores:
         if self.samples is None or not self.samples.weights.any():
             return self.values.reshape(1, -1)
         return resampled_scores(self.samples, draws=draws, seed=seed).reshape(draws, -1)
-
-
-def _normalised(values: Any) -> Floats:
-    """Values [L, Hq] divided by their sum.
-
-    Raises:
-        InputError: no table, negative, not finite or all 0.
-    """
-    table = np.array(values, dtype=np.float64)
-    if table.ndim != 2 or table.size == 0:
-        raise InputError(f"scores: shape {table.shape} is not [layers, query heads]: give a 2-D table")
-    if not np.isfinite(table).all() or (table < 0).any():
-        raise InputError("scores: NaN, infinite or negative values: score the heads again")
-    total = float(table.sum())
-    if total == 0.0:
-        raise InputError("scores: every head has score 0: no attention hit was counted, check the probe set")
-    # Scores that already sum to 1 keep their bits, so that a file loaded and saved has the same bytes.
-    return table if abs(total - 1.0) < 1e-12 else table / total
 
 
 def _top_count(fraction: float, size: int) -> int:
