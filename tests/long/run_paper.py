@@ -1,6 +1,6 @@
 """The paper's experiment, whole and tiny: true ids on a hub of this machine, a CPU, four rows a benchmark.
 
-    python tests/long/run_paper.py [FOLDER]
+    PYTHONPATH=tests:tests/workflow python tests/long/run_paper.py [FOLDER]
 
 Runs `snakemake paper --cores 2 --resources gpu=0 --configfile config/paper.yaml --config limit=4` in a copied project
 and checks what is there at the end. A step of .ci/run: it takes minutes. FOLDER is kept, else a temporary one is used.
@@ -13,9 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "workflow")]
 
 from helpers.hub import local_hub
 from helpers.hub_models import paper_hub
