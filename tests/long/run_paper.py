@@ -54,7 +54,7 @@ def run(folder: Path) -> None:
     for path, text in texts.items():
         assert "Traceback" not in text, path
         assert hub.token not in text, f"{path} shows the token"
-    for path in paper.glob("table*.md"):
+    for path in paper.glob("table[1-6].md"):
         assert "first 4 rows" in path.read_text() or "not run" in path.read_text(), path
 
 
