@@ -155,3 +155,20 @@ def test_bad_probes(tmp_path: Path) -> None:
             tmp_path / "p.parquet", [ProbeImage("x", Image.new("RGB", (9, 9)), ["a"], [(0, 0, 10, 1)])], {}
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_boxes_of_a_fetched_set_are_cut_at_the_edges(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    marks = [
+        {"chunk": "in", "coord": [[1.0, 2.0], [9.0, 8.0]]},
+        {"chunk": "over", "coord": [[-0.5, 3.0], [31.0, 20.5]]},
+        {"chunk": "flat", "coord": [[5.0, 5.0], [5.0, 9.0]]},
+        {"chunk": "out", "coord": [[30.5, 5.0], [40.0, 9.0]]},
+    ]
+    shard(tmp_path, [row(**{"2_coord": marks}), row(**{"2_coord": []})])
+    with caplog.at_level("INFO"):
+        (page,) = read_synthdog(tmp_path, clip=True)
+    assert page.words == ["in", "over"]
+    assert page.boxes == [(1.0, 2.0, 9.0, 8.0), (0.0, 3.0, 30.0, 20.0)]
+    assert "2 boxes cut at the edges, 2 without area left out" in caplog.text

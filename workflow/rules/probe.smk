@@ -18,6 +18,6 @@ rule make_probe:
         runtime=30,
     params:
         settings=settings("seed", "probe"),
-        code=code_digest("heads/probe.py"),
+        code=code_digest("heads/probe.py", "heads/synthdog.py"),
     script:
         "../scripts/make_probe.py"

@@ -12,5 +12,5 @@ with job(snakemake) as run:
     if probe["source"] == "generated":
         images = generate_probe(probe["images"], seed)
     else:
-        images = read_synthdog(probe["source"], probe["images"])
+        images = read_synthdog(probe["source"], probe["images"], clip="hub" in probe)
     write_probe(snakemake.output.probe, images, run.record(**facts))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from sparsemm.documents.boxes import Box
 from sparsemm.errors import InputError
 from sparsemm.heads.probe import ProbeImage, as_box, check_image, check_probe, decode_image, png_bytes
 
+_LOG = logging.getLogger(__name__)
 
-def read_synthdog(folder: str | Path, limit: int | None = None) -> list[ProbeImage]:
+
+def read_synthdog(folder: str | Path, limit: int | None = None, *, clip: bool = False) -> list[ProbeImage]:
     """The first ``limit`` rows of ``synthdog-en-detection`` in a local folder.
 
     Parquet shards and arrow files (as ``datasets.save_to_disk`` writes them) are read in the order of their names,
@@ -25,6 +30,8 @@ def read_synthdog(folder: str | Path, limit: int | None = None) -> list[ProbeIma
         folder: holds ``*.parquet`` or ``*.arrow`` files, at any depth, with ``image`` (bytes or path)
             and ``2_coord`` (list of ``{chunk, coord: [[x0, y0], [x1, y1]]}``).
         limit: rows to read; None for all.
+        clip: cut boxes at the image's edges and leave out words whose box then has no area, as the released code
+            does, and pages without words; the log says so. A fetched set cannot be mended by hand.
 
     Raises:
         InputError: no such folder, no files, unreadable file or image, missing column, a bad box.
@@ -42,7 +49,10 @@ def read_synthdog(folder: str | Path, limit: int | None = None) -> list[ProbeIma
         for index, row in enumerate(_rows(file)):
             if len(probe) == limit:
                 return probe
-            probe.append(_synthdog_row(row, f"{len(probe):05d}", file, index))
+            if clip and not row["2_coord"]:
+                _LOG.info("%s, row %d: a page without words, left out", file, index)
+                continue
+            probe.append(_synthdog_row(row, f"{len(probe):05d}", file, index, clip))
     check_probe(probe, str(folder))
     return probe
 
@@ -71,7 +81,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{file}: not readable ({reason}); fetch the file again") from error
 
 
-def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int) -> ProbeImage:
+def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int, clip: bool) -> ProbeImage:
     """One row of the data set as a probe image with the id ``name``."""
     where = f"{file}, row {index}"
     cell = row["image"]
@@ -90,7 +100,31 @@ def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int) -> Pro
         corners = mark["coord"]
         words.append(str(mark["chunk"]))
         boxes.append(as_box([value for corner in corners or [] for value in corner], where))
+    if clip:
+        words, boxes = _clipped(words, boxes, image.size, where)
     return check_image(ProbeImage(name, image, words, boxes), where)
+
+
+def _clipped(
+    words: list[str], boxes: list[Box], size: tuple[int, int], where: str
+) -> tuple[list[str], list[Box]]:
+    """Words and boxes cut at the edges of an image of (width, height) px, without the boxes that have no area."""
+    width, height = size
+    kept: list[tuple[str, Box]] = []
+    cut = 0
+    for word, box in zip(words, boxes, strict=True):
+        if not all(math.isfinite(value) for value in box):
+            kept.append((word, box))  # no box at all: refused later
+            continue
+        inside = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height)))
+        cut += inside != box
+        if inside[0] < inside[2] and inside[1] < inside[3]:
+            kept.append((word, inside))
+    if cut or len(kept) < len(words):
+        _LOG.info(
+            "%s: %d boxes cut at the edges, %d without area left out", where, cut, len(words) - len(kept)
+        )
+    return [word for word, _ in kept], [box for _, box in kept]
 
 
 def write_synthdog(path: str | Path, probe: Sequence[ProbeImage]) -> None:
