@@ -10,6 +10,7 @@ import yaml
 from checks import Config, ConfigError, nearest
 
 DEFAULT_FILE = "config/config.yaml"
+_BATCH = 4  # samples at once in a limited run: an untrained model's answers go on to the last token
 _ROWS_A_SHARD = 100  # of a limited run: few rows are not worth a model's start each
 
 
@@ -63,7 +64,8 @@ def limited(config: Config) -> Config:
     for name, entry in config["benchmarks"].items():
         samples = limit if entry["samples"] == "all" else min(limit, entry["samples"])
         shards = min(entry["shards"], -(-samples // _ROWS_A_SHARD))
-        result["benchmarks"][name] = entry | {"samples": samples, "shards": shards}
+        batch = max(entry["batch_size"], min(limit, _BATCH))
+        result["benchmarks"][name] = entry | {"samples": samples, "shards": shards, "batch_size": batch}
     result["masking"] = config["masking"] | {"samples": min(limit, config["masking"]["samples"])}
     efficiency = config["efficiency"]
     result["efficiency"] = efficiency | {
