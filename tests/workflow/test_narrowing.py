@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import narrowing
 import pytest
 import yaml
 
-from project import ROOT
-
 import checks
-import narrowing
+from project import ROOT
 
 PAPER = str(ROOT / "config/paper.yaml")
 
