@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import narrowing
 import pytest
 import yaml
 
 import checks
+import narrowing
 from project import ROOT
 
 PAPER = str(ROOT / "config/paper.yaml")
