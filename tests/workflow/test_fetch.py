@@ -22,6 +22,8 @@ from helpers.hub import Hub, Repository, local_hub
 from helpers.hub_models import paper_hub
 from project import ROOT, make_project, snakemake
 
+pytestmark = pytest.mark.long
+
 PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
 CALL = ("fetch", "--configfile", "config/paper.yaml")
 LOCK = "config/sources.lock.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from sparsemm.benchmarks import get_benchmark
@@ -11,6 +12,8 @@ from sparsemm.sources.lock import read_lock, write_lock
 
 from helpers.hub import Repository, local_hub
 from project import ROOT, make_project, snakemake
+
+pytestmark = pytest.mark.long
 
 PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 
 from sparsemm.results.parquet import read_metadata
@@ -13,6 +14,8 @@ from sparsemm.results.parquet import read_metadata
 from helpers.hub import local_hub
 from helpers.hub_data import docvqa
 from project import ROOT, make_project, save_mini_model, snakemake
+
+pytestmark = pytest.mark.long
 
 PAGE = ROOT / "docs" / "add-a-benchmark.md"
 

@@ -12,6 +12,8 @@ from helpers.hub import Hub, local_hub
 from helpers.paper_hub import QWEN, model, paper_hub
 from project import ROOT, make_project, snakemake
 
+pytestmark = pytest.mark.long
+
 TARGET = ("preflight", "--configfile", "config/paper.yaml")
 FILES = {
     "data",

@@ -19,6 +19,8 @@ from sparsemm.results.parquet import read_metadata, read_table
 
 from project import ROOT, make_project, save_mini_model, snakemake
 
+pytestmark = pytest.mark.long
+
 TURN = 1_000_000
 ORIGIN = {"id": "lmms-lab/made-up", "commit": "0" * 40}
 
