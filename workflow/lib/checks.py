@@ -6,101 +6,18 @@ near key nor a cure, and which cannot compare two keys.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
-from sparsemm.methods import CONVENTIONS, MATCHINGS
+from sparsemm.methods import CONVENTIONS, GENERATIONS, MASKINGS, MATCHINGS, NO_MATCH, POSITIONS, RANKINGS
 
 from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
+from values import Check, ConfigError, either_or, list_of, list_of_two, nearest, number, one_of, text, wrong
 
 Config = dict[str, Any]
-Check = Callable[[str, Any], None]  # (key, value); raises ConfigError
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message is one line."""
-
-
-def _wrong(key: str, fault: str) -> NoReturn:
-    raise ConfigError(f"config: {key}: {fault}; config/README.md gives its meaning and unit")
-
-
-def _number(*kinds: type, least: float, most: float | None = None, above: float | None = None) -> Check:
-    """A number of one of `kinds`, from `least` or `above` it to `most`."""
-    kind = "number" if float in kinds else "integer"
-
-    def check(key: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            _wrong(key, f"{value!r} is not of type {kind!r}")
-        if above is not None and not value > above:
-            _wrong(key, f"{value} is not above {above}")
-        if not value >= least:
-            _wrong(key, f"{value} is less than the minimum of {least}")
-        if most is not None and not value <= most:
-            _wrong(key, f"{value} is greater than the maximum of {most}")
-
-    return check
-
-
-def _text(pattern: str, form: str) -> Check:
-    """A string that `pattern` matches; `form` says in words what that is."""
-
-    def check(key: str, value: Any) -> None:
-        if not isinstance(value, str):
-            _wrong(key, f"{value!r} is not of type 'string'")
-        if not re.fullmatch(pattern, value, flags=re.DOTALL):
-            _wrong(key, f"{value!r} is not {form}")
-
-    return check
-
-
-def _one_of(known: Iterable[str]) -> Check:
-    names = list(known)
-
-    def check(key: str, value: Any) -> None:
-        if value not in names:
-            raise ConfigError(f"config: {key} has the unknown value {value!r}; {nearest(str(value), names)}")
-
-    return check
-
-
-def _list_of(item: Check, *, least: int = 1) -> Check:
-    """A list without repeats of at least `least` entries."""
-
-    def check(key: str, value: Any) -> None:
-        if not isinstance(value, list):
-            _wrong(key, f"{value!r} is not of type 'array'")
-        if len(value) < least:
-            _wrong(key, f"{value} should be non-empty")
-        for index, entry in enumerate(value):
-            item(f"{key}.{index}", entry)
-            if entry in value[:index]:
-                _wrong(key, f"{entry!r} is there twice")
-
-    return check
-
-
-def _or(word: str | None, check: Check) -> Check:
-    """`word` as it is (null for None), or what `check` takes."""
-
-    def either(key: str, value: Any) -> None:
-        if value != word:
-            check(key, value)
-
-    return either
-
-
-def _list_of_two(key: str, value: Any) -> None:
-    if not (
-        isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
-    ):
-        _wrong(key, f"{value!r} is not [height, width] in px")
 
 
 def _rows(key: str, value: Any) -> None:
@@ -113,29 +30,29 @@ def _rows(key: str, value: Any) -> None:
         _COUNT(key, value)
 
 
-_NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '.', '_' and '-'")
-_FILLED = _text(r".+", "a text with something in it")
-_HUB_ID = _text(r"[^/ ]+/[^/ ]+", "an owner/name of the hub")
-_COUNT = _number(int, least=1)
-_ZERO_OR_MORE = _number(int, least=0)
-_SHARE = _number(int, float, least=0, most=1)
-_BUDGETS = _list_of(_COUNT)
-_PINPOINTS = _list_of(_list_of_two)
+_NAME = text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '.', '_' and '-'")
+_FILLED = text(r".+", "a text with something in it")
+_HUB_ID = text(r"[^/ ]+/[^/ ]+", "an owner/name of the hub")
+_COUNT = number(int, least=1)
+_ZERO_OR_MORE = number(int, least=0)
+_SHARE = number(int, float, least=0, most=1)
+_BUDGETS = list_of(_COUNT)
+_PINPOINTS = list_of(list_of_two)
 
 # Every key of the configuration, as config/README.md spells and explains it. Defaults are in config/config.yaml alone.
 KEYS: dict[str, Check] = {
     "run": _NAME,
     "seed": _ZERO_OR_MORE,
-    "device": _one_of(["auto", "cpu", "cuda"]),
-    "limit": _or(None, _COUNT),
-    "rules": _one_of(["paper", "current"]),
-    "generation": _one_of(["model", "plain"]),
+    "device": one_of(["auto", "cpu", "cuda"]),
+    "limit": either_or(None, _COUNT),
+    "rules": one_of(["paper", "current"]),
+    "generation": one_of(GENERATIONS),
     "models.<name>.path": _FILLED,
-    "models.<name>.family": _one_of(FAMILY_NAMES),
-    "models.<name>.dtype": _one_of(["float32", "float16", "bfloat16"]),
+    "models.<name>.family": one_of(FAMILY_NAMES),
+    "models.<name>.dtype": one_of(["float32", "float16", "bfloat16"]),
     "models.<name>.hub": _HUB_ID,
     "models.<name>.revision": _FILLED,
-    "models.<name>.prompt": _one_of(["template", "rules"]),
+    "models.<name>.prompt": one_of(["template", "rules"]),
     "models.<name>.min_pixels": _COUNT,
     "models.<name>.max_pixels": _COUNT,
     "models.<name>.pinpoints": _PINPOINTS,
@@ -147,42 +64,42 @@ KEYS: dict[str, Check] = {
     "probe.prompt": _FILLED,
     "scoring.max_new_tokens": _COUNT,
     "scoring.batch_size": _COUNT,
-    "scoring.convention": _one_of(CONVENTIONS),
-    "scoring.matching": _one_of(MATCHINGS),
-    "scoring.positions": _one_of(["mrope", "released"]),
-    "scoring.no_match": _one_of(["error", "uniform"]),
-    "policies": _list_of(_one_of(COMPRESSING)),
+    "scoring.convention": one_of(CONVENTIONS),
+    "scoring.matching": one_of(MATCHINGS),
+    "scoring.positions": one_of(POSITIONS),
+    "scoring.no_match": one_of(NO_MATCH),
+    "policies": list_of(one_of(COMPRESSING)),
     "budgets": _BUDGETS,
     "window": _COUNT,
     "kernel": _COUNT,
-    "ranking.dtype": _one_of(["float32", "model"]),
+    "ranking.dtype": one_of(RANKINGS),
     "rho": _SHARE,
     "beta": _COUNT,
     "floor": _SHARE,
-    "benchmarks.<name>.samples": _or("all", _COUNT),
+    "benchmarks.<name>.samples": either_or("all", _COUNT),
     "benchmarks.<name>.shards": _COUNT,
     "benchmarks.<name>.max_new_tokens": _COUNT,
-    "benchmarks.<name>.hub": _list_of(_HUB_ID),
+    "benchmarks.<name>.hub": list_of(_HUB_ID),
     "benchmarks.<name>.revision": _FILLED,
     "benchmarks.<name>.batch_size": _COUNT,
     "benchmarks.<name>.budgets": _BUDGETS,
-    "benchmarks.<name>.models": _list_of(_NAME, least=0),
+    "benchmarks.<name>.models": list_of(_NAME, least=0),
     "ablations.rho.benchmark": _NAME,
     "ablations.rho.budget": _COUNT,
-    "ablations.rho.values": _list_of(_SHARE),
+    "ablations.rho.values": list_of(_SHARE),
     "ablations.parts.benchmark": _NAME,
     "ablations.parts.budgets": _BUDGETS,
-    "masking.how": _one_of(["output", "released"]),
-    "masking.benchmarks": _list_of(_NAME, least=0),
+    "masking.how": one_of(MASKINGS),
+    "masking.benchmarks": list_of(_NAME, least=0),
     "masking.samples": _COUNT,
-    "masking.fractions": _list_of(_number(int, float, least=0, most=1, above=0)),
-    "masking.seeds": _list_of(_ZERO_OR_MORE),
+    "masking.fractions": list_of(number(int, float, least=0, most=1, above=0)),
+    "masking.seeds": list_of(_ZERO_OR_MORE),
     "masking.batch_size": _COUNT,
     "attention_maps.images": _COUNT,
     "attention_maps.heads": _COUNT,
-    "efficiency.tokens": _list_of(_COUNT),
-    "efficiency.batches": _list_of(_rows, least=0),
-    "efficiency.policies": _list_of(_one_of(METHOD_NAMES)),
+    "efficiency.tokens": list_of(_COUNT),
+    "efficiency.batches": list_of(_rows, least=0),
+    "efficiency.policies": list_of(one_of(METHOD_NAMES)),
     "efficiency.budget": _COUNT,
     "efficiency.window": _COUNT,
     "efficiency.new_tokens": _COUNT,
@@ -207,7 +124,7 @@ OPTIONAL = {
     "ablations.rho",
     "ablations.parts",
 }
-_FREE_NAMES: dict[str, Check] = {"models": _NAME, "benchmarks": _one_of(BENCHMARK_NAMES)}
+_FREE_NAMES: dict[str, Check] = {"models": _NAME, "benchmarks": one_of(BENCHMARK_NAMES)}
 
 
 def replace_sections(config: Config, overrides: list[str], sections: tuple[str, ...]) -> Config:
@@ -247,10 +164,10 @@ def _check_section(where: str, spelled: str, section: Any) -> None:
     prefix = f"{spelled}." if spelled else ""
     below = list(dict.fromkeys(key[len(prefix) :].split(".")[0] for key in KEYS if key.startswith(prefix)))
     if not isinstance(section, dict):
-        _wrong(place, f"{section!r} is not of type 'object'")
+        wrong(place, f"{section!r} is not of type 'object'")
     if free := _FREE_NAMES.get(where):
         if not section:
-            _wrong(place, "{} should be non-empty")
+            wrong(place, "{} should be non-empty")
         for name in section:
             free(where, name)
     else:
@@ -269,11 +186,6 @@ def _check_section(where: str, spelled: str, section: Any) -> None:
             KEYS[inner](full, value)
         else:
             _check_section(full, inner, value)
-
-
-def nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def _check_between(config: Config) -> None:

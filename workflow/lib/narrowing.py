@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from checks import Config, ConfigError, nearest
+from checks import Config
+from values import ConfigError, nearest
 
 DEFAULT_FILE = "config/config.yaml"
 _BATCH = 4  # samples at once in a limited run: an untrained model's answers go on to the last token

@@ -11,6 +11,7 @@ import checks
 import digest
 import narrowing
 from names import FULL_CACHE
+from values import ConfigError
 
 from sparsemm.benchmarks import get_benchmark
 from sparsemm.sources.fetching import MODEL_MARKER, PROBE_MARKER, is_own_copy
@@ -25,7 +26,7 @@ def checked(config):
         checks.check(config)
         config = narrowing.limited(config)
         checks.check_writable(f"results/{config['run']}")
-    except checks.ConfigError as error:
+    except ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
