@@ -54,8 +54,10 @@ def selected(config: Config, overrides: list[str]) -> Config:
 
 
 def limited(config: Config) -> Config:
-    """`config` with the first `limit` rows of each benchmark and probe set, the two
-    shortest prompt lengths at batch 1 and one repeat."""
+    """`config` with the first `limit` rows of each benchmark and probe set, the two shortest prompt lengths, one repeat.
+
+    Few shards, batches of a few rows and timings at batch 1 keep a trial short; none of them changes an answer.
+    """
     limit = config["limit"]
     if limit is None:
         return config
