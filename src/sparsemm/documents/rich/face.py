@@ -64,7 +64,7 @@ class Face:
     @property
     def space(self) -> float:
         """Px between words."""
-        return max(3.0, _glyph(self.font, self.cap, " ")[3]) + self.tracking
+        return max(4.0, _glyph(self.font, self.cap, " ")[3]) + self.tracking
 
     def width(self, text: str) -> int:
         """Px that words take on one line, no tile border considered."""

@@ -20,7 +20,7 @@ def draw(page: Page) -> None:
     face = page.face(8, 8.5 if page.size[0] == 96 else 11)
     gap = rng.randint(1, 5)
     page.start()
-    for kind in rng.sample(range(_SENTENCES), rng.randint(1, 4 if page.size == (192, 192) else 2)):
+    for kind in rng.sample(range(_SENTENCES), rng.randint(1, 4 if page.size == (192, 192) else 3)):
         asked: Asked = []
 
         def make(kind: int = kind, asked: Asked = asked) -> str:

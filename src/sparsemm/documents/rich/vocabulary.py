@@ -48,8 +48,8 @@ DEPARTMENTS = _words(
 )
 
 ADJECTIVES = _words(
-    "old young small large quiet loud happy tired brave clever hungry lazy wild gentle proud strange round dusty bright "
-    "dark cold warm heavy light long short broken new golden wooden empty full"
+    "old young small large quiet loud happy tired brave clever hungry lazy wild gentle proud strange round bright "
+    "dusty dark cold warm heavy light long short broken new golden wooden empty full"
 )
 ANIMALS = _words(
     "dog cat fox bird horse cow goat sheep duck mouse bear wolf rabbit donkey spider turtle frog crow snail lion"
