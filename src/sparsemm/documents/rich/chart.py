@@ -69,7 +69,7 @@ def _ask(page: Page, values: dict[str, int], asked: str, form: str) -> None:
 
 def _step(top: int) -> int:
     """A round distance between ticks, of which there are two to five up to `top`."""
-    size = 10 ** int(math.log10(max(top, 10) / 2))
+    size = int(10 ** int(math.log10(max(top, 10) / 2)))
     return next(size * factor for factor in (1, 2, 5, 10) if top / (size * factor) <= 5)
 
 

@@ -38,7 +38,7 @@ class Placed(NamedTuple):
     @property
     def right(self) -> int:
         """The first column to the right of the ink."""
-        return self.x + self.mask.shape[1]
+        return self.x + int(self.mask.shape[1])
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class _Glyphs(dict[str, "Glyph"]):
         if len(rows):
             ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             left, top = left + int(columns[0]), top + int(rows[0])
-        mask = ink[..., None].astype(np.float32) / 255
+        mask: Mask = ink[..., None].astype(np.float32) / np.float32(255)
         self[char] = Glyph(mask, int(left), int(top), float(self._face.getlength(char)))
         return self[char]
 

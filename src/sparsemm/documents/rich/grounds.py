@@ -128,7 +128,8 @@ def _texture(name: str, number: int) -> Pixels:
         made = 0.5 * np.sin(2 * np.pi * x / 4) * np.sin(2 * np.pi * y / 4) + 0.7 * _smooth(rng, 3)
     else:  # rings, as of wood
         made = np.sin(2 * np.pi * (along / period + 1.5 * _smooth(rng, 24) + across / (6 * period)))
-    return made.astype(np.float32)
+    texture: Pixels = made.astype(np.float32)
+    return texture
 
 
 def _smooth(rng: np.random.Generator, scale: int) -> Pixels:
@@ -138,4 +139,5 @@ def _smooth(rng: np.random.Generator, scale: int) -> Pixels:
     coarse = rng.standard_normal((_HEIGHT // scale + 2, _WIDTH // scale + 2), dtype=np.float32)
     fine = Image.fromarray(coarse).resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
     made = np.asarray(fine, dtype=np.float32)
-    return np.clip(made / (2 * made.std()), -1, 1)
+    smooth: Pixels = np.clip(made / (2 * made.std()), -1, 1)
+    return smooth
