@@ -41,6 +41,7 @@ def test_the_box_of_a_glyph_is_that_of_its_ink(font: Font, cap: float) -> None:
         box = made.write(char, 40, 40, Face(font, cap))
         (word,) = made.words()
         assert word.glyphs[0].box == box == word.box == ink_box(made, 0)
+        assert 40 <= box[1] < box[3] <= 40 + Face(font, cap).height  # a line is as high as its glyphs need
 
 
 @settings(max_examples=25, deadline=None)

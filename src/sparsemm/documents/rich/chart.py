@@ -70,7 +70,10 @@ def _ask(page: Page, values: dict[str, int], asked: str, form: str) -> None:
 def _step(top: int) -> int:
     """A round distance between ticks, of which there are two to five up to `top`."""
     size = int(10 ** int(math.log10(max(top, 10) / 2)))
-    return next(size * factor for factor in (1, 2, 5, 10) if top / (size * factor) <= 5)
+    for step in (size, 2 * size, 5 * size):
+        if top <= 5 * step:
+            return step
+    return 10 * size
 
 
 def _lying(page: Page, face: Face, values: dict[str, int]) -> dict[str, int]:
