@@ -20,13 +20,14 @@ from sparsemm.documents.scenes.base import (
 )
 from sparsemm.documents.scenes.shapes import shapes_scene
 from sparsemm.documents.scenes.written import scripts_scene, wild_scene
+from sparsemm.methods import PROBE_KINDS
 
 _MAKERS: dict[str, Callable[..., Scene]] = {
     "scripts": scripts_scene,
     "wild": wild_scene,
     "shapes": shapes_scene,
 }
-KINDS = tuple(_MAKERS)
+KINDS = PROBE_KINDS
 __all__ = [
     "DESCRIBE_PROMPT",
     "KINDS",
