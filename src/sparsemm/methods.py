@@ -69,8 +69,8 @@ GENERATIONS = ("model", "plain")
 MASKINGS = ("output", "released")
 # Precision in which the tokens of a prompt are ranked.
 RANKINGS = ("float32", "model")
-# Kinds of further probe sets, and the generated pictures that a model can read: upper-case letters and digits in tiles of
-# 64 px, or all of it in tiles of 96 px.
+# Kinds of further probe sets, and the generated scenes that a model can read: upper-case letters and digits in tiles
+# of 64 px, or everything in tiles of 96 px.
 PROBE_KINDS = ("scripts", "wild", "shapes")
 DOCUMENTS = ("plain", "rich")
 _LABEL = re.compile(r"(\w+)(?:\[([^\[\]]*)\])?")

@@ -152,8 +152,9 @@ _MAY_BE_EMPTY = {"probes"}
 def replace_sections(config: Config, overrides: list[str], sections: tuple[str, ...]) -> Config:
     """`config` with each of `sections` taken whole from the last of the `overrides` files that names it.
 
-    Snakemake merges a --configfile into the default key by key; models and benchmarks of the default would stay
-    beside those of another experiment, as would probe sets. Names that --config gave in place of a section stay: they choose from the files.
+    Snakemake merges a --configfile into the default key by key; models, probe sets and benchmarks of the default
+    would stay beside those of another experiment. Names that --config gave in place of a section stay: they choose
+    from the files.
     """
     result = dict(config)
     whole = [key for key in sections if isinstance(config.get(key), dict)]

@@ -54,7 +54,7 @@ def selected(config: Config, overrides: list[str]) -> Config:
 
 
 def limited(config: Config) -> Config:
-    """`config` with the first `limit` rows of each benchmark and of every probe set, the two shortest lengths and one repeat.
+    """`config` with the first `limit` rows of each benchmark and probe set, the two shortest lengths, one repeat.
 
     Few shards, batches of a few rows and timings at batch 1 keep a trial short; none of them changes an answer.
     """

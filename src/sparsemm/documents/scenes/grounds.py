@@ -84,7 +84,8 @@ def camera(rng: random.Random, image: Image.Image, most: float = 7.0) -> Image.I
 
 def mean_color(image: Image.Image, box: tuple[float, float, float, float]) -> Color:
     """The mean colour inside a box, px."""
-    part = image.crop(tuple(round(v) for v in box))
+    x0, y0, x1, y1 = (round(v) for v in box)
+    part = image.crop((x0, y0, x1, y1))
     red, green, blue = np.asarray(part, dtype=np.float64).reshape(-1, 3).mean(axis=0)
     return round(red), round(green), round(blue)
 

@@ -91,7 +91,8 @@ class Pose:
         )
         turned = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
         small = np.diag([1 / _FINE, 1 / _FINE, 1.0])
-        return _move(*center) @ turned @ leaning @ small @ _move(-(x0 + x1) / 2, -(y0 + y1) / 2)
+        placed: Matrix = _move(*center) @ turned @ leaning @ small @ _move(-(x0 + x1) / 2, -(y0 + y1) / 2)
+        return placed
 
 
 def _move(x: float, y: float) -> Matrix:
