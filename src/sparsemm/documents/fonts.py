@@ -48,8 +48,8 @@ class Font:
         Raises:
             InputError: if it is not there.
         """
-        path = _folder(self.package) / self.file
-        if not path.is_file():
+        path = _found(self.package, self.file)
+        if path is None:
             raise InputError(
                 f"font {self.name}: {self.file} of the package {self.package} is not installed; "
                 f"pip install -c constraints.txt {self.package}"
@@ -69,19 +69,25 @@ class Font:
         return self.load(self.size_of(cap_height))
 
 
-def _folder(package: str) -> Path:
+@functools.cache
+def _found(package: str, file: str) -> Path | None:
+    """The path of a package's file, if it is there."""
     if package == "matplotlib":
         import matplotlib
 
-        return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    found = importlib.util.find_spec(package.replace("-", "_"))
-    places = list(found.submodule_search_locations or []) if found else []
-    return Path(places[0]) / "files" if places else Path(package)
+        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / file
+    else:
+        spec = importlib.util.find_spec(package.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        path = Path(spec.submodule_search_locations[0]) / "files" / file
+    return path if path.is_file() else None
 
 
 @functools.cache
 def _load(path: Path, size: float) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(path), size)
+    # The other engine, Raqm, is not in every build of Pillow, and slower.
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 @functools.cache
