@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sparsemm.reporting import figures
-from sparsemm.reporting.figures.probes import probe_cells
+from sparsemm.reporting.probe_answers import probe_cells
 from sparsemm.results.parquet import read_table
 
 from helpers.fake_probes import ProbeRun, make_probe_run

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sparsemm.documents.boxes import Box
 from sparsemm.documents.pages import PAGE_SIZES, READ_PROMPT, TILE, Word
+from sparsemm.documents.rich.document import RICH_SIZES, RICH_TILE
 from sparsemm.documents.words import ALPHABET, DIGITS, LETTERS
 
 DESCRIBE_PROMPT = "Describe objects in the picture."
@@ -60,8 +61,8 @@ class SceneStyle:
 PLAIN = SceneStyle("plain", PAGE_SIZES, TILE, (LETTERS, ALPHABET, DIGITS), False, (8, 10), 0.95)
 RICH = SceneStyle(
     "rich",
-    ((192, 192), (192, 96), (288, 96), (96, 192)),
-    96,
+    RICH_SIZES,
+    RICH_TILE,
     (LETTERS, LETTERS.lower(), LETTERS.lower(), DIGITS),
     True,
     (9, 14),

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from sparsemm.methods import look, split_label
+from sparsemm.methods import look
 from sparsemm.reporting.agreement import BASE, Ranking, agreements, of_model, read_rankings
 from sparsemm.reporting.figures.heatmap import head_ticks
 from sparsemm.reporting.figures.style import foot, log2_ticks, not_run, panel_grid, paper_style, save, say
 from sparsemm.reporting.notes import why_uniform
-from sparsemm.reporting.summary import Paths, as_paths, in_order, panels, part, read_predictions, summarise
+from sparsemm.reporting.probe_answers import probe_cells
+from sparsemm.reporting.summary import Paths, as_paths, in_order, panels, part
 from sparsemm.results.parquet import read_table
 
 _NONE = "no further probe set"
@@ -146,41 +147,6 @@ def figure9(
                 panel.text(0.98, 0.03, note, transform=panel.transAxes, ha="right", fontsize=6.5)
         foot(figure, list(axes.values()), "KV-cache budget (tokens per KV head)")
         save(figure, stem)
-
-
-def probe_cells(predictions: Paths, run_scores: Paths = (), *, level: float = 0.95) -> pd.DataFrame:
-    """The cells of benchmarks that are answered with heads found on several probe sets; no rows where there are none.
-
-    Args:
-        predictions: files of kind predictions.
-        run_scores: files of kind run_scores.
-        level: of the intervals.
-
-    Returns:
-        Cells as `summarise` gives them, of sparsemm with its own heads (probe `BASE`) and with those of each further
-        set (probe: its name), of random_heads and fullkv (probe empty), at the budgets of the comparison.
-    """
-    empty = pd.DataFrame(columns=["model", "benchmark", "policy", "budget", "probe"])
-    if not as_paths(predictions):
-        return empty
-    rows = read_predictions(predictions, run_scores)
-    rows = rows.assign(probe=[_probe(label) for label in rows["policy"]])
-    further = rows[~rows["probe"].isin(["", BASE])]
-    kept = rows.merge(further[["model", "benchmark"]].drop_duplicates(), on=["model", "benchmark"])
-    named = (kept["probe"] != "") | kept["policy"].isin(["fullkv", "random_heads"])
-    kept = kept[named & kept["budget"].isin({0, *further["budget"]})]
-    if kept.empty:
-        return empty
-    cells = summarise(kept.drop(columns="probe"), level=level)
-    return cells.assign(probe=[_probe(label) for label in cells["policy"]])
-
-
-def _probe(label: str) -> str:
-    """The probe set whose heads a cell's budget follows; empty for other methods and settings."""
-    name, settings = split_label(label)
-    if name != "sparsemm" or set(settings) - {"probe"}:
-        return ""
-    return settings.get("probe", BASE)
 
 
 def _lines(panel: Axes, cells: pd.DataFrame, sets: Sequence[str]) -> None:
