@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sparsemm.methods import look
 from sparsemm.reporting.agreement import BASE, Ranking, agreements, of_model, read_rankings
@@ -37,8 +38,9 @@ def figure8(
 ) -> None:
     """Write `<stem>.pdf` and `.png`: the score of every head from each probe set, one row per model.
 
-    Above each further set stands how much it agrees with the probe set: rank correlation over all heads, and how many
-    of the best tenth of the heads both have. Of a set of which a model read nothing, the panel says so.
+    A row has the colour scale of its probe set. Above each further set stands how much it agrees with the probe set:
+    rank correlation over all heads, and how many of the best tenth of the heads both have. Of a set of which a model
+    read nothing, the panel says so.
 
     Args:
         scores: files of kind scores, named <model>.parquet.
@@ -73,9 +75,9 @@ def figure8(
 def _heat_row(
     figure: Figure, row: Sequence[Axes], rankings: Sequence[Ranking | None], layers: int, table: pd.DataFrame
 ) -> None:
-    """One model's heat maps on one colour scale, a square root: a few heads would have all the contrast."""
+    """One model's heat maps on the colour scale of the first that has one, the probe set's: a square root."""
     most = [float(r.scores.max()) for r in rankings if r is not None and not r.uniform]
-    norm = PowerNorm(0.5, vmin=0, vmax=100 * max(most, default=1.0))
+    norm = PowerNorm(0.5, vmin=0, vmax=100 * (most[0] if most else 1.0), clip=True)
     shown: Any = None
     for panel, ranking in zip(row, rankings):
         if ranking is None:
@@ -91,7 +93,11 @@ def _heat_row(
         panel.set_xlabel("head")
         head_ticks(panel, grid.shape, offset=0.0)
     if shown is not None:
-        figure.colorbar(shown, ax=list(row), label="visual score (% of all)", pad=0.01, fraction=0.03)
+        beyond = "max" if max(most) > most[0] else "neither"
+        label = "visual score (% of all)"
+        figure.colorbar(
+            shown, ax=list(row), label=label, extend=beyond, ticks=MaxNLocator(4), pad=0.01, fraction=0.03
+        )
 
 
 def _title(ranking: Ranking, table: pd.DataFrame) -> str:
@@ -132,7 +138,8 @@ def figure9(
         not_run(stem, "no benchmark answered with the heads of further probe sets")
         return
     reasons = {(path.stem, path.parent.name): why_uniform(path) for path in as_paths(set_scores)}
-    sets = [name for name in in_order(cells["probe"]) if name and name != BASE]
+    found = [name for name in in_order(cells["probe"]) if name and name != BASE]
+    sets = in_order([name for _, name in reasons if name in found] + found)
     with paper_style():
         figure, axes = panel_grid(panels(cells), width=3.2, height=2.3)
         for (model, benchmark), panel in axes.items():
