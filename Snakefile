@@ -39,12 +39,15 @@ rule all:
     default_target: True
     input:
         PATCHES,
+        SET_PATCHES,
         SCORES,
+        SET_SCORES,
         KEEP,
         PREDICTIONS,
         RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
+        SET_MAPS,
         EFFICIENCY,
         PROFILE,
         PAPER,
@@ -56,22 +59,25 @@ rule fetch:
         fetched,
 
 
-# The OCR images, one file a model family.
+# The OCR images, one file a model family, and the images of the further probe sets.
 rule probe:
     input:
         PROBES,
+        SET_PROBES,
 
 
 # The image tokens that cover each word of the probe images, one file a model.
 rule patches:
     input:
         PATCHES,
+        SET_PATCHES,
 
 
-# The visual score of every attention head.
+# The visual score of every attention head, from the probe set and from each further one.
 rule scores:
     input:
         SCORES,
+        SET_SCORES,
 
 
 # Tokens to keep per layer and KV head, for every policy that does not look at the prompt's attention.
@@ -87,6 +93,7 @@ rule evaluate:
         RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
+        SET_MAPS,
 
 
 # Latency and memory, one process a cell.

@@ -6,6 +6,7 @@ the standard library alone: `policies/registry.py` loads a policy class when it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -68,6 +69,11 @@ GENERATIONS = ("model", "plain")
 MASKINGS = ("output", "released")
 # Precision in which the tokens of a prompt are ranked.
 RANKINGS = ("float32", "model")
+# Kinds of further probe sets, and the generated scenes that a model can read: upper-case letters and digits in tiles
+# of 64 px, or everything in tiles of 96 px.
+PROBE_KINDS = ("scripts", "wild", "shapes")
+DOCUMENTS = ("plain", "rich")
+_LABEL = re.compile(r"(\w+)(?:\[([^\[\]]*)\])?")
 # For labels that are not in METHODS, such as "sparsemm[rho=0.3]".
 _SPARE_COLORS = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
 
@@ -75,6 +81,18 @@ _SPARE_COLORS = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
 def main_methods() -> list[str]:
     """Names of the methods that tables and figures compare, in the order of METHODS."""
     return [name for name, method in METHODS.items() if not method.ablation]
+
+
+def split_label(label: str) -> tuple[str, dict[str, str]]:
+    """The method's name and the settings of a label: "sparsemm[rho=0.3]" gives ("sparsemm", {"rho": "0.3"}).
+
+    A label of another form is returned whole, without settings.
+    """
+    match = _LABEL.fullmatch(label.strip())
+    if match is None:
+        return label, {}
+    parts = [part.partition("=") for part in (match.group(2) or "").split(",") if part]
+    return match.group(1), {key.strip(): text.strip() for key, _, text in parts}
 
 
 def look(name: str, index: int = 0) -> Look:

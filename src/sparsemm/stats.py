@@ -188,6 +188,12 @@ def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(x @ y) / scale if scale else 0.0
 
 
+def top_overlap(a: NDArray[np.float64], b: NDArray[np.float64], top: int) -> float:
+    """Share of the `top` highest places of two vectors [N] that both have; of equal values the first count."""
+    first, second = (set(np.argsort(-values, kind="stable")[:top].tolist()) for values in (a, b))
+    return len(first & second) / top
+
+
 def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks from 0; equal values get the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -24,6 +24,7 @@ from sparsemm.policies import (
     RandomHeads,
     SparseMM,
     make_policy,
+    parse_label,
 )
 
 from helpers import naive
@@ -198,6 +199,17 @@ def test_labels() -> None:
     assert made("local_window") == LocalWindow(64, kernel=3)
 
 
+def test_a_label_names_the_probe_set_of_its_scores() -> None:
+    wild = HeadScores(values=np.roll(SCORES.values, 1, axis=0))
+    given = {"scores": SCORES, "set_scores": {"wild": wild}, "budget": 64, "window": 8}
+    assert make_policy("sparsemm", **given).scores is SCORES
+    assert make_policy("sparsemm[probe=wild]", **given).scores is wild
+    both = make_policy("sparsemm[probe=wild, rho=0.5]", **given)
+    assert both.rho == 0.5
+    assert both.scores is wild
+    assert parse_label("sparsemm[probe=wild]") == ("sparsemm", {"probe": "wild"})
+
+
 @pytest.mark.parametrize(
     ("label", "change", "words"),
     [
@@ -208,6 +220,9 @@ def test_labels() -> None:
         ("sparsemm[rho=much]", {}, "'much' is no value for rho"),
         ("sparsemm[waterfill=perhaps]", {}, "'perhaps' is no value"),
         ("sparsemm[rho=1.5]", {}, "rho is 1.5"),
+        ("sparsemm[probe=wild]", {}, "no scores of a probe set 'wild' are given; there are none"),
+        ("sparsemm[probe=w]", {"set_scores": {"wild": SCORES}}, "'w' are given; there are wild"),
+        ("snapkv[probe=wild]", {}, "'probe' is no setting of snapkv"),
         ("sparsemm", {"scores": None}, "needs head scores"),
         ("sparsemm", {"num_kv_heads": 4}, "do not group into 4"),
         ("snapkv", {"budget": None}, "needs a budget"),

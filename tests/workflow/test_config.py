@@ -36,10 +36,12 @@ def test_shipped_configurations_are_valid() -> None:
     checks.check(default)
     paper = copy.deepcopy(default)
     update_config(paper, load("paper.yaml"))  # what Snakemake does with --configfile
-    paper = checks.replace_sections(paper, [str(ROOT / "config" / "paper.yaml")], ("models", "benchmarks"))
+    sections = ("models", "probes", "benchmarks")
+    paper = checks.replace_sections(paper, [str(ROOT / "config" / "paper.yaml")], sections)
     checks.check(paper)
     assert set(paper["models"]) == {"llava-next-vicuna-7b", "llava-next-mistral-7b", "qwen2-vl-7b"}
     assert len(paper["benchmarks"]) == 8
+    assert paper["probes"] == {}
 
 
 def test_names_are_those_of_the_library() -> None:
@@ -117,6 +119,17 @@ FAULTS: list[tuple[str, Change]] = [
     ("probe: 3 is not of type 'object'", lambda c: c.update(probe=3)),
     ("seed: True is not of type 'integer'", lambda c: c.update(seed=True)),
     ("masking.fractions.0: 0 is not above 0", lambda c: c["masking"].update(fractions=[0])),
+    (
+        "probes.wild.kind has the unknown value 'wilds'; did you mean 'wild'",
+        lambda c: c["probes"]["wild"].update(kind="wilds"),
+    ),
+    ("'images' is missing at probes.wild", lambda c: c["probes"]["wild"].pop("images")),
+    ("probes: 'a/b' is not a name of", lambda c: c["probes"].update({"a/b": {}})),
+    ("ablations.probe.budgets.8 is 8, not above", lambda c: c["ablations"]["probe"].update(budgets=[8])),
+    (
+        "ablations.probe.benchmark names 'docvqa', which is not",
+        lambda c: c["ablations"]["probe"].update(benchmark="docvqa"),
+    ),
     ("floor: nan is less than", lambda c: c.update(floor=float("nan"))),
 ]
 

@@ -23,7 +23,7 @@ def paper(**changes: Any) -> dict[str, Any]:
     """The paper's configuration as Snakemake merges it, with keys changed by --config."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for key, value in yaml.safe_load((ROOT / "config/paper.yaml").read_text()).items():
-        merged = isinstance(value, dict) and key not in ("models", "benchmarks")
+        merged = isinstance(value, dict) and key not in ("models", "probes", "benchmarks")
         config[key] = config[key] | value if merged else value
     return config | changes
 
@@ -34,7 +34,7 @@ def test_a_chosen_part_leaves_out_what_stands_on_the_rest(names: Any) -> None:
     checks.check(config)
     assert list(config["models"]) == ["qwen2-vl-7b"]
     assert list(config["benchmarks"]) == ["docvqa", "mmbench"]
-    assert list(config["ablations"]) == ["parts"], "the sweep over rho is of ocrbench"
+    assert list(config["ablations"]) == ["parts"], "the others are of ocrbench"
     assert config["masking"]["benchmarks"] == []
 
 
@@ -57,9 +57,10 @@ def test_nothing_chosen_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("limit", "shards"), [(4, 1), (100, 1), (250, 3), (10_000, 8)])
 def test_limit_takes_the_first_rows_and_few_shards(limit: int, shards: int) -> None:
-    config = narrowing.limited(paper(limit=limit))
+    config = narrowing.limited(paper(limit=limit, probes={"wild": {"kind": "wild", "images": 50}}))
     checks.check(config)
     assert config["probe"]["images"] == min(limit, 1000)
+    assert config["probes"] == {"wild": {"kind": "wild", "images": min(limit, 50)}}
     assert config["masking"]["samples"] == min(limit, 1000)
     assert config["benchmarks"]["docvqa"]["samples"] == limit
     assert config["benchmarks"]["docvqa"]["shards"] == shards

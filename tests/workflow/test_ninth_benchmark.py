@@ -41,7 +41,7 @@ def test_ninth_benchmark_runs_by_its_name(tmp_path: Path) -> None:
     add_benchmark_of_the_document(project)
     mini = yaml.safe_load((ROOT / "tests/workflow/mini.yaml").read_text(encoding="utf-8"))
     mini["benchmarks"] = {"infovqa": {"samples": "all", "shards": 2, "max_new_tokens": 4, "batch_size": 2}}
-    mini["policies"] = ["sparsemm"]
+    mini["policies"], mini["probes"] = ["sparsemm"], {}
     for ablation in mini["ablations"].values():
         ablation["benchmark"] = "infovqa"
     mini["masking"]["benchmarks"] = []

@@ -18,11 +18,20 @@ FETCHED = {
     "data/fetched/probe.json",
 }
 ALWAYS_RUN = {"preflight"}  # no output and no benchmark: it runs whenever it is asked for
+# The rules of further probe sets, each made of the same rule of the probe set.
+SET_RULES = {
+    "make_probe_set": "make_probe",
+    "map_set_patches": "map_patches",
+    "score_set_heads": "score_heads",
+    "map_set_attention": "map_attention",
+}
 MODEL_RULES = {
     "score_heads",
+    "score_set_heads",
     "evaluate_shard",
     "evaluate_masks",
     "map_attention",
+    "map_set_attention",
     "profile_length",
     "train_embedded",
 }
@@ -31,10 +40,17 @@ PAPER_RULES = {"score_run", "fetch_benchmark", "fetch_model", "fetch_probe"}
 
 
 def blocks() -> dict[str, str]:
-    """The text of every rule under workflow/rules."""
+    """The text of every rule under workflow/rules; of one made of another, its own text before the other's."""
+    found = own_blocks()
+    return found | {name: found[name] + found[base] for name, base in SET_RULES.items()}
+
+
+def own_blocks() -> dict[str, str]:
+    """The text of every rule under workflow/rules, as it is written."""
     found: dict[str, str] = {}
+    head = r"^(?:use rule \w+ as (?=\w+ with)|rule )(\w+)(?: with)?:\n"
     for path in sorted(RULES.glob("*.smk")):
-        parts = re.split(r"^rule (\w+):\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        parts = re.split(head, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         found |= dict(zip(parts[1::2], parts[2::2]))
     return found
 
@@ -77,11 +93,20 @@ def test_rule_declares_what_it_needs(name: str) -> None:
 
 
 def test_every_script_is_used_once() -> None:
-    used = sorted(re.findall(r'"\.\./scripts/(\w+\.py)"', "".join(blocks().values())))
+    used = sorted(re.findall(r'"\.\./scripts/(\w+\.py)"', "".join(own_blocks().values())))
     there = sorted(
         path.name for path in (ROOT / "workflow" / "scripts").glob("*.py") if path.name != "job.py"
     )
     assert used == there
+
+
+@pytest.mark.parametrize("name", SET_RULES)
+def test_rules_of_further_sets_write_files_of_their_own(name: str) -> None:
+    text = own_blocks()[name]
+    for directive in ("input", "output", "log", "benchmark", "params"):
+        assert re.search(rf"^    {directive}:", text, flags=re.MULTILINE), directive
+    assert faults_of_paths(text) == []
+    assert text.count("/sets/{probe}/") >= 3
 
 
 @pytest.mark.parametrize("name", sorted(blocks()))
@@ -121,7 +146,9 @@ def test_configuration_plans(project: Path, name: str) -> None:
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     planned_rules = set(re.findall(r"^(?:local)?rule (\w+):$", said, flags=re.MULTILINE))
-    assert planned_rules | (PAPER_RULES if name == "embedded" else set()) == {
+    not_planned = PAPER_RULES if name == "embedded" else set(SET_RULES)
+    assert not planned_rules & not_planned
+    assert planned_rules | not_planned == {
         *blocks(),
         "all",
     } - {"train_embedded", "lock", "preflight"}

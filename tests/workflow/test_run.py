@@ -86,6 +86,11 @@ def test_every_result_is_there(finished: Path) -> None:
         "predictions/mini/synth-ocr/0.parquet",
         "masks/mini/synth-ocr.parquet",
         "attention_maps/mini.parquet",
+        *(
+            f"{kind}/sets/{probe}/{'plain' if kind == 'probe' else 'mini'}.parquet"
+            for kind in ("probe", "patches", "scores", "scores/samples", "attention_maps")
+            for probe in ("wild", "shapes")
+        ),
         "efficiency/mini/fullkv-512.parquet",
         "efficiency/mini/sparsemm-512.parquet",
         "profile/mini/sparsemm-512.parquet",
@@ -111,6 +116,18 @@ def test_policy_of_the_document_runs_by_its_name_alone(finished: Path) -> None:
         "sparsemm",
         "random_heads",
     }
+
+
+def test_a_benchmark_is_answered_with_the_heads_of_each_probe_set(finished: Path) -> None:
+    frames = {
+        name: pd.read_parquet(finished / f"results/mini/predictions/mini/{name}/0.parquet")
+        for name in ("synth-ocr", "synth-docvqa")
+    }
+    labels = {"sparsemm[probe=wild]", "sparsemm[probe=shapes]"}
+    assert labels <= set(frames["synth-ocr"]["policy"])
+    assert not labels & set(frames["synth-docvqa"]["policy"])
+    of_set = frames["synth-ocr"]["policy"] == "sparsemm[probe=wild]"
+    assert set(frames["synth-ocr"][of_set]["budget"]) == {12}
 
 
 def test_second_run_has_nothing_to_do_until_a_policy_changes(finished: Path) -> None:

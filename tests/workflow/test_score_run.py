@@ -82,6 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mini["benchmarks"] = {"mmbench": facts | {"shards": 4}, "textcaps": facts | {"shards": 1}}
     mini["ablations"]["rho"] = {"benchmark": "mmbench", "budget": 10, "values": [0.5]}
     mini["ablations"]["parts"] = {"benchmark": "mmbench", "budgets": [10]}
+    mini["ablations"]["probe"], mini["probes"] = {"benchmark": "mmbench", "budgets": [10]}, {}
     mini["budgets"] = [10]
     mini["masking"]["benchmarks"], mini["efficiency"]["tokens"] = [], [512]
     (made / "mini.yaml").write_text(yaml.safe_dump(mini), encoding="utf-8")

@@ -12,7 +12,17 @@ from typing import Any
 
 import yaml
 
-from sparsemm.methods import CONVENTIONS, GENERATIONS, MASKINGS, MATCHINGS, NO_MATCH, POSITIONS, RANKINGS
+from sparsemm.methods import (
+    CONVENTIONS,
+    DOCUMENTS,
+    GENERATIONS,
+    MASKINGS,
+    MATCHINGS,
+    NO_MATCH,
+    POSITIONS,
+    PROBE_KINDS,
+    RANKINGS,
+)
 
 from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
 from values import Check, ConfigError, either_or, list_of, list_of_two, nearest, number, one_of, text, wrong
@@ -56,12 +66,17 @@ KEYS: dict[str, Check] = {
     "models.<name>.min_pixels": _COUNT,
     "models.<name>.max_pixels": _COUNT,
     "models.<name>.pinpoints": _PINPOINTS,
+    "models.<name>.documents": one_of(DOCUMENTS),
     "probe.source": _FILLED,
     "probe.hub": _HUB_ID,
     "probe.revision": _FILLED,
     "probe.split": _NAME,
     "probe.images": _COUNT,
     "probe.prompt": _FILLED,
+    "probes.<name>.kind": one_of(PROBE_KINDS),
+    "probes.<name>.images": _COUNT,
+    "probes.<name>.source": _FILLED,
+    "probes.<name>.prompt": _FILLED,
     "scoring.max_new_tokens": _COUNT,
     "scoring.batch_size": _COUNT,
     "scoring.convention": one_of(CONVENTIONS),
@@ -89,6 +104,8 @@ KEYS: dict[str, Check] = {
     "ablations.rho.values": list_of(_SHARE),
     "ablations.parts.benchmark": _NAME,
     "ablations.parts.budgets": _BUDGETS,
+    "ablations.probe.benchmark": _NAME,
+    "ablations.probe.budgets": _BUDGETS,
     "masking.how": one_of(MASKINGS),
     "masking.benchmarks": list_of(_NAME, least=0),
     "masking.samples": _COUNT,
@@ -113,9 +130,12 @@ OPTIONAL = {
     "models.<name>.min_pixels",
     "models.<name>.max_pixels",
     "models.<name>.pinpoints",
+    "models.<name>.documents",
     "probe.hub",
     "probe.revision",
     "probe.split",
+    "probes.<name>.source",
+    "probes.<name>.prompt",
     "benchmarks.<name>.max_new_tokens",
     "benchmarks.<name>.hub",
     "benchmarks.<name>.revision",
@@ -123,15 +143,18 @@ OPTIONAL = {
     "benchmarks.<name>.models",
     "ablations.rho",
     "ablations.parts",
+    "ablations.probe",
 }
-_FREE_NAMES: dict[str, Check] = {"models": _NAME, "benchmarks": one_of(BENCHMARK_NAMES)}
+_FREE_NAMES: dict[str, Check] = {"models": _NAME, "probes": _NAME, "benchmarks": one_of(BENCHMARK_NAMES)}
+_MAY_BE_EMPTY = {"probes"}
 
 
 def replace_sections(config: Config, overrides: list[str], sections: tuple[str, ...]) -> Config:
     """`config` with each of `sections` taken whole from the last of the `overrides` files that names it.
 
-    Snakemake merges a --configfile into the default key by key; models and benchmarks of the default would stay
-    beside those of another experiment. Names that --config gave in place of a section stay: they choose from the files.
+    Snakemake merges a --configfile into the default key by key; models, probe sets and benchmarks of the default
+    would stay beside those of another experiment. Names that --config gave in place of a section stay: they choose
+    from the files.
     """
     result = dict(config)
     whole = [key for key in sections if isinstance(config.get(key), dict)]
@@ -166,7 +189,7 @@ def _check_section(where: str, spelled: str, section: Any) -> None:
     if not isinstance(section, dict):
         wrong(place, f"{section!r} is not of type 'object'")
     if free := _FREE_NAMES.get(where):
-        if not section:
+        if not section and where not in _MAY_BE_EMPTY:
             wrong(place, "{} should be non-empty")
         for name in section:
             free(where, name)
@@ -204,8 +227,9 @@ def _check_between(config: Config) -> None:
     ablations = config["ablations"]
     if "rho" in ablations:
         budgets["ablations.rho.budget"] = ablations["rho"]["budget"]
-    if "parts" in ablations:
-        budgets |= {f"ablations.parts.budgets.{value}": value for value in ablations["parts"]["budgets"]}
+    for part in ("parts", "probe"):
+        if part in ablations:
+            budgets |= {f"ablations.{part}.budgets.{value}": value for value in ablations[part]["budgets"]}
     for key, value in budgets.items():
         _above(key, value, "window", window)
     _above(

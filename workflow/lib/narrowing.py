@@ -54,7 +54,7 @@ def selected(config: Config, overrides: list[str]) -> Config:
 
 
 def limited(config: Config) -> Config:
-    """`config` with the first `limit` rows of each benchmark and probe set, the two shortest lengths and one repeat.
+    """`config` with the first `limit` rows of each benchmark and probe set, the two shortest lengths, one repeat.
 
     Few shards, batches of a few rows and timings at batch 1 keep a trial short; none of them changes an answer.
     """
@@ -63,6 +63,9 @@ def limited(config: Config) -> Config:
         return config
     result = dict(config)
     result["probe"] = config["probe"] | {"images": min(limit, config["probe"]["images"])}
+    result["probes"] = {
+        name: entry | {"images": min(limit, entry["images"])} for name, entry in config["probes"].items()
+    }
     result["benchmarks"] = {}
     for name, entry in config["benchmarks"].items():
         samples = limit if entry["samples"] == "all" else min(limit, entry["samples"])

@@ -22,7 +22,9 @@ def checked(config):
     """The configuration of this run, or one clear line."""
     files = [str(path) for path in workflow.config_settings.configfiles or []]
     try:
-        config = narrowing.selected(checks.replace_sections(config, files, ("models", "benchmarks")), files)
+        config = narrowing.selected(
+            checks.replace_sections(config, files, ("models", "probes", "benchmarks")), files
+        )
         checks.check(config)
         config = narrowing.limited(config)
         checks.check_writable(f"results/{config['run']}")
@@ -48,11 +50,16 @@ pathvars:
 
 MODELS = list(config["models"])
 FAMILIES = sorted({model["family"] for model in config["models"].values()})
+# Further probe sets, and the generated scenes that the run's models can read.
+PROBE_SETS = list(config["probes"])
+DOCUMENTS = sorted({model.get("documents", "plain") for model in config["models"].values()})
 
 
 wildcard_constraints:
     model="|".join(MODELS).replace(".", r"\."),
     family="|".join(FAMILIES),
+    documents="|".join(DOCUMENTS),
+    probe="|".join(PROBE_SETS).replace(".", r"\.") or "none",
     benchmark="|".join(config["benchmarks"]),
     shard=r"\d+",
     tokens=r"\d+",
@@ -71,6 +78,22 @@ BENCHMARKS_CODE = ("benchmarks/",)
 def settings(*keys):
     """The part of the configuration that decides a file's content; also what its provenance hashes."""
     return {key: config[key] for key in keys}
+
+
+def set_settings(probe, *keys):
+    """`settings` with a further probe set in place of the probe set.
+
+    Where a model reads nothing of such a set, that is a result: all heads get the same score.
+    """
+    uniform = config["scoring"] | {"no_match": "uniform"}
+    changed = {"probe": {"source": "generated"} | config["probes"][probe], "scoring": uniform}
+    return settings(*keys) | {key: changed[key] for key in keys if key in changed}
+
+
+def scene_settings(probe, documents):
+    """What decides the images of a further probe set."""
+    found = set_settings(probe, "seed", "probe")
+    return found | {"probe": found["probe"] | {"documents": documents}}
 
 
 def model_files(wildcards):
@@ -158,6 +181,19 @@ def probe_of(wildcards):
     return f"<results>/probe/{config['models'][wildcards.model]['family']}.parquet"
 
 
+def set_of(wildcards):
+    """The images of a further probe set that a model can read."""
+    documents = config["models"][wildcards.model].get("documents", "plain")
+    return f"<results>/probe/sets/{wildcards.probe}/{documents}.parquet"
+
+
+def set_scores_of(wildcards):
+    """The scores from every further probe set, for the benchmark that is answered with the heads of each."""
+    asked = config["ablations"].get("probe", {}).get("benchmark")
+    names = PROBE_SETS if wildcards.benchmark == asked else []
+    return [f"<results>/scores/sets/{name}/{wildcards.model}.parquet" for name in names]
+
+
 def models_of(benchmark):
     return config["benchmarks"][benchmark].get("models", MODELS)
 
@@ -187,12 +223,15 @@ def cells_of(benchmark):
     """The (policy label, budget) pairs of a benchmark's run: full cache, every policy at every budget, ablations."""
     budgets = config["benchmarks"][benchmark].get("budgets", config["budgets"])
     cells = [(FULL_CACHE, 0)] + [(policy, budget) for policy in config["policies"] for budget in budgets]
-    rho, parts = (config["ablations"].get(part, {}) for part in ("rho", "parts"))
+    rho, parts, probe = (config["ablations"].get(part, {}) for part in ("rho", "parts", "probe"))
     if benchmark == rho.get("benchmark"):
         cells += [(f"sparsemm[rho={value}]", rho["budget"]) for value in rho["values"]]
     if benchmark == parts.get("benchmark"):
         labels = ("local_window", "sparsemm[rho=1.0]", "sparsemm")
         cells += [(label, budget) for label in labels for budget in parts["budgets"]]
+    if PROBE_SETS and benchmark == probe.get("benchmark"):
+        labels = ("sparsemm", "random_heads", *(f"sparsemm[probe={name}]" for name in PROBE_SETS))
+        cells += [(label, budget) for label in labels for budget in probe["budgets"]]
     return [list(cell) for cell in dict.fromkeys(cells)]
 
 
@@ -221,6 +260,16 @@ PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
 PATCHES = expand("<results>/patches/{model}.parquet", model=MODELS)
 SCORES = expand("<results>/scores/{model}.parquet", model=MODELS)
 SAMPLES = expand("<results>/scores/samples/{model}.parquet", model=MODELS)
+SET_PROBES, SET_PATCHES, SET_SCORES, SET_SAMPLES, SET_MAPS = (
+    expand(path, probe=PROBE_SETS, model=MODELS, documents=DOCUMENTS)
+    for path in (
+        "<results>/probe/sets/{probe}/{documents}.parquet",
+        "<results>/patches/sets/{probe}/{model}.parquet",
+        "<results>/scores/sets/{probe}/{model}.parquet",
+        "<results>/scores/samples/sets/{probe}/{model}.parquet",
+        "<results>/attention_maps/sets/{probe}/{model}.parquet",
+    )
+)
 KEEP = expand("<results>/keep/{model}.parquet", model=MODELS)
 PREDICTIONS = [
     f"<results>/predictions/{model}/{benchmark}/{shard}.parquet"
@@ -261,6 +310,11 @@ STAGES = [
     ATTENTION_MAPS,
     EFFICIENCY,
     PROFILE,
+    SET_PROBES,
+    SET_PATCHES,
+    SET_SCORES,
+    SET_SAMPLES,
+    SET_MAPS,
 ]
 
 

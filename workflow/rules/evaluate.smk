@@ -4,6 +4,7 @@
 rule evaluate_shard:
     input:
         scores="<results>/scores/{model}.parquet",
+        set_scores=set_scores_of,
         model=model_files,
         rows=rows_of,
     output:
@@ -127,3 +128,21 @@ rule map_attention:
         code=code_digest("heads/attention_maps.py", "models/loading.py", "heads/probe.py", "heads/scores.py"),
     script:
         "../scripts/map_attention.py"
+
+
+# The heads of the probe set, over images of a further one.
+use rule map_attention as map_set_attention with:
+    input:
+        probe=set_of,
+        scores="<results>/scores/{model}.parquet",
+        model=model_files,
+    output:
+        maps="<results>/attention_maps/sets/{probe}/{model}.parquet",
+    log:
+        "<results>/logs/attention_maps/sets/{probe}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/attention_maps/sets/{probe}/{model}.tsv"
+    params:
+        settings=lambda wildcards: set_settings(
+            wildcards.probe, "seed", "device", "rules", "generation", "probe", "scoring", "attention_maps"
+        ),

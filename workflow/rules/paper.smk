@@ -80,7 +80,21 @@ FIGURES = {
         "inputs": {"masks": MASKS, "predictions": PREDICTIONS},
         "code": "reporting/figures/masking.py",
     },
+    "figure8": {
+        "inputs": {
+            "scores": SCORES,
+            "samples": SAMPLES,
+            "set_scores": SET_SCORES,
+            "set_samples": SET_SAMPLES,
+        },
+        "code": "reporting/figures/probes.py",
+    },
+    "figure9": {
+        "inputs": {"predictions": PREDICTIONS, "run_scores": RUN_SCORES, "set_scores": SET_SCORES},
+        "code": "reporting/figures/probes.py",
+    },
     "figure10": {"inputs": {"maps": ATTENTION_MAPS}, "code": "reporting/figures/maps.py"},
+    "figure11": {"inputs": {"maps": SET_MAPS}, "code": "reporting/figures/maps.py"},
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
 }
 # The text under each table and figure, on the page and in Snakemake's report. A new one makes them again, which is cheap.

@@ -24,3 +24,20 @@ rule map_patches:
         code=code_digest("heads/patch_map.py", "heads/probe.py", "models/loading.py"),
     script:
         "../scripts/map_patches.py"
+
+
+use rule map_patches as map_set_patches with:
+    input:
+        probe=set_of,
+        processor=processor_files,
+    output:
+        patches="<results>/patches/sets/{probe}/{model}.parquet",
+    log:
+        "<results>/logs/patches/sets/{probe}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/patches/sets/{probe}/{model}.tsv"
+    params:
+        settings=lambda wildcards: set_settings(wildcards.probe, "seed", "rules", "probe", "scoring"),
+        code=code_digest(
+            "heads/patch_map.py", "heads/probe.py", "models/loading.py", "documents/scenes/base.py"
+        ),

@@ -28,3 +28,23 @@ rule score_heads:
         code=code_digest("heads/scoring.py", "heads/patch_map.py", "models/loading.py", "heads/scores.py"),
     script:
         "../scripts/score_heads.py"
+
+
+# The same from a further probe set.
+use rule score_heads as score_set_heads with:
+    input:
+        probe=set_of,
+        patches="<results>/patches/sets/{probe}/{model}.parquet",
+        model=model_files,
+    output:
+        scores="<results>/scores/sets/{probe}/{model}.parquet",
+        samples="<results>/scores/samples/sets/{probe}/{model}.parquet",
+    log:
+        "<results>/logs/scores/sets/{probe}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/scores/sets/{probe}/{model}.tsv"
+    params:
+        work=f"{RUN_FOLDER}/work/scores/sets/{{probe}}/{{model}}",
+        settings=lambda wildcards: set_settings(
+            wildcards.probe, "seed", "device", "rules", "generation", "probe", "scoring"
+        ),

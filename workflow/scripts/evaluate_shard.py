@@ -15,7 +15,8 @@ with job(snakemake) as run:
     scores.require_model(snakemake.wildcards.model, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
     options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}
     options["ranking"] = settings["ranking"]["dtype"]
-    cells = make_cells(snakemake.params.cells, scores=scores, num_kv_heads=sizes.num_kv_heads, **options)
+    options |= {"scores": scores, "set_scores": run.set_scores(), "num_kv_heads": sizes.num_kv_heads}
+    cells = make_cells(snakemake.params.cells, **options)
     how = run.run_settings(asked["batch_size"])
     frame = evaluate(loaded, benchmark, samples, cells, how)
     made = {"loaded": loaded, "benchmark": benchmark, "samples": samples, "settings": how}

@@ -57,6 +57,23 @@ class Job:
             "limits_note": limits_note(processor) if asked else "",
         }
 
+    @property
+    def probe_name(self) -> str:
+        """What the rule's probe images are: a folder, "generated", or "generated: wild" of a further set."""
+        probe = self.snakemake.params.settings["probe"]
+        generated = probe["source"] == "generated" and "kind" in probe
+        return f"generated: {probe['kind']}" if generated else str(probe["source"])
+
+    @property
+    def probe_prompt(self) -> str:
+        """What the model is asked about the rule's probe images; a further set has the question of its kind."""
+        probe = self.snakemake.params.settings["probe"]
+        if "prompt" in probe:
+            return str(probe["prompt"])
+        from sparsemm.documents.scenes import PROMPTS
+
+        return PROMPTS[probe["kind"]]
+
     def probe_set(self) -> dict[str, str]:
         """What the probe images are from, for `record`. Raises InputError where the lock file names other data."""
         from sparsemm.sources.fetching import read_marker
@@ -65,7 +82,7 @@ class Job:
 
         fetched = list(self.snakemake.input)
         if not fetched:
-            return {"dataset": self.snakemake.params.settings["probe"]["source"]}
+            return {"dataset": self.probe_name}
         marker = fetched[0]
         found = read_marker(marker)
         check_commit(LOCK_FILE, "dataset", found["id"], found["commit"], marker)
@@ -98,6 +115,15 @@ class Job:
         scores = HeadScores.load(self.snakemake.input.scores)
         scores.require_model(self.snakemake.wildcards.model)
         return scores
+
+    def set_scores(self) -> dict[str, Any]:
+        """The visual scores of the further probe sets that the rule reads, by the names of the sets."""
+        from sparsemm.heads.scores import HeadScores
+
+        found = {Path(path).parent.name: HeadScores.load(path) for path in self.snakemake.input.set_scores}
+        for scores in found.values():
+            scores.require_model(self.snakemake.wildcards.model)
+        return found
 
     def run_settings(self, batch_size: int) -> Any:
         """How the rule's answers are made."""

@@ -16,10 +16,9 @@ with job(snakemake) as run:
         read_probe(snakemake.input.probe)[: asked["images"]],
         heads,
         scores=scores,
-        prompt=settings["probe"]["prompt"],
+        prompt=run.probe_prompt,
         generation=settings["generation"],
         **settings["scoring"],
     )
-    dataset = settings["probe"]["source"]
-    metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=dataset)
+    metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=run.probe_name)
     write_table(snakemake.output.maps, frame, "attention_maps", metadata)

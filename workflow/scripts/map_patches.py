@@ -11,8 +11,8 @@ with job(snakemake) as run:
     patches = map_patches(
         processor,
         read_probe(snakemake.input.probe),
-        prompt=settings["probe"]["prompt"],
+        prompt=run.probe_prompt,
         convention=settings["scoring"]["convention"],
     )
-    metadata = run.record(processor, dataset=settings["probe"]["source"])
+    metadata = run.record(processor, dataset=run.probe_name)
     write_patches(snakemake.output.patches, patches, metadata)

@@ -10,14 +10,13 @@ with job(snakemake) as run:
 
     settings = snakemake.params.settings
     loaded = run.load_model()
-    dataset = settings["probe"]["source"]
-    metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=dataset)
+    metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=run.probe_name)
     scores = score_heads(
         loaded.model,
         loaded.processor,
         read_probe(snakemake.input.probe),
         patches=read_patches(snakemake.input.patches),
-        prompt=settings["probe"]["prompt"],
+        prompt=run.probe_prompt,
         generation=settings["generation"],
         **settings["scoring"],
         workdir=snakemake.params.work,

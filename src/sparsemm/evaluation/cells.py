@@ -24,8 +24,9 @@ def make_cells(pairs: Sequence[Sequence[Any]], **settings: Any) -> list[Cell]:
     """Make cells from (label, budget) pairs.
 
     Args:
-        pairs: a method's label ("sparsemm[rho=0.3]") and tokens per KV head, window included; 0 for the full cache.
-        **settings: those of `make_policy` (window, kernel, scores, ...).
+        pairs: a method's label ("sparsemm[rho=0.3]", "sparsemm[probe=wild]") and tokens per KV head, window included;
+            0 for the full cache.
+        **settings: those of `make_policy` (window, kernel, scores, set_scores, ...).
 
     Raises:
         InputError: for an unknown label, a budget not above the window, or a pair that comes twice.

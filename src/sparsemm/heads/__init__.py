@@ -14,6 +14,7 @@ _HOME = {
     "ProbeImage": "probe",
     "ScoringSettings": "settings",
     "generate_probe": "probe",
+    "generate_scenes": "scenes",
     "map_patches": "patch_map",
     "match_pieces": "matching",
     "read_patches": "patch_map",

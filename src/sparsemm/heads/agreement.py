@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsemm.heads.samples import Floats
-from sparsemm.stats import interval, spearman
+from sparsemm.stats import interval, spearman, top_overlap
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def compare(a: Floats, b: Floats, top: int) -> tuple[Floats, Floats]:
     rows = max(len(a), len(b))
     pairs = [(a[i % len(a)], b[i % len(b)]) for i in range(rows)]
     ranks = [spearman(x, y) for x, y in pairs]
-    tops = [[set(np.argsort(-x, kind="stable")[:top].tolist()) for x in pair] for pair in pairs]
-    return np.array(ranks), np.array([len(first & second) / top for first, second in tops])
+    return np.array(ranks), np.array([top_overlap(x, y, top) for x, y in pairs])
 
 
 def agreement_of(

@@ -1,24 +1,27 @@
-"""Makes a policy from the label of a configuration or result file: "adakv", "sparsemm[rho=0.3]"."""
+"""Makes a policy from the label of a configuration or result file: "adakv", "sparsemm[rho=0.3]".
+
+The setting `probe` of a method that splits its budget by scores names the further probe set that the scores are of:
+"sparsemm[probe=wild]".
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import importlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sparsemm.errors import InputError
-from sparsemm.methods import METHODS
+from sparsemm.methods import METHODS, split_label
 from sparsemm.policies.base import Policy
 
 POLICY_NAMES: tuple[str, ...] = tuple(METHODS)
-_LABEL = re.compile(r"(\w+)(?:\[([^\[\]]*)\])?")
 _COMMON = ("scores", "budget", "window", "kernel", "ranking")  # fields that a label cannot set
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
+    "str": str,
     "bool": lambda text: {"true": True, "false": False}[text.lower()],
 }
 
@@ -35,9 +38,10 @@ def policy_class(name: str) -> Any:
 
 
 def settings_of(name: str) -> dict[str, str]:
-    """What a label of the method may set in brackets: field -> type ("int", "float", "bool")."""
+    """What a label of the method may set in brackets: field -> type ("int", "float", "bool"), and probe -> "str"."""
     fields = dataclasses.fields(policy_class(name))
-    return {field.name: str(field.type) for field in fields if field.name not in _COMMON}
+    found = {field.name: str(field.type) for field in fields if field.name not in _COMMON}
+    return found | ({"probe": "str"} if needs_scores(name) else {})
 
 
 def needs_scores(name: str) -> bool:
@@ -51,14 +55,12 @@ def parse_label(label: str) -> tuple[str, dict[str, Any]]:
     Raises:
         InputError: for an unknown policy, key or value.
     """
-    match = _LABEL.fullmatch(label.strip())
-    name = match.group(1) if match else label
-    if match is None or name not in METHODS:
+    name, texts = split_label(label)
+    if name not in METHODS:
         raise InputError(f"policy {label!r} is not known: choose from {', '.join(POLICY_NAMES)}")
     allowed = settings_of(name)
     settings: dict[str, Any] = {}
-    for part in filter(None, (match.group(2) or "").split(",")):
-        key, _, text = (piece.strip() for piece in part.partition("="))
+    for key, text in texts.items():
         if key not in allowed:
             raise InputError(
                 f"policy {label!r}: {key!r} is no setting of {name}: it has {list(allowed) or 'none'}"
@@ -71,7 +73,13 @@ def parse_label(label: str) -> tuple[str, dict[str, Any]]:
 
 
 def make_policy(
-    label: str, *, budget: int | None, scores: Any = None, num_kv_heads: int | None = None, **settings: Any
+    label: str,
+    *,
+    budget: int | None,
+    scores: Any = None,
+    set_scores: Mapping[str, Any] | None = None,
+    num_kv_heads: int | None = None,
+    **settings: Any,
 ) -> Policy:
     """The policy of a label.
 
@@ -79,6 +87,7 @@ def make_policy(
         label: a method's name, with settings in brackets: "sparsemm[rho=0.3]".
         budget: tokens per KV head, window included; ignored by fullkv.
         scores: HeadScores or array, for methods that split the budget by scores.
+        set_scores: the same of further probe sets, by their names, for labels with the setting probe.
         num_kv_heads: if given, the scores must group into this number of KV heads.
         **settings: window, kernel, ranking, rho, beta, floor, seed and so on. A method uses those that it has and its
             own defaults for the others. Settings in the label's brackets override them.
@@ -87,6 +96,8 @@ def make_policy(
         InputError: for an unknown label or setting, a missing budget or missing scores, and values that do not fit.
     """
     name, own = parse_label(label)
+    if "probe" in own:
+        scores = _scores_of_set(label, own.pop("probe"), set_scores or {})
     found = policy_class(name)
     fields = {field.name for field in dataclasses.fields(found)}
     known = {field.name for each in METHODS for field in dataclasses.fields(policy_class(each))}
@@ -108,3 +119,11 @@ def make_policy(
         arguments["scores"] = scores
     policy: Policy = found(**arguments)
     return policy
+
+
+def _scores_of_set(label: str, name: str, set_scores: Mapping[str, Any]) -> Any:
+    """The scores of a further probe set, or one clear line."""
+    if name not in set_scores:
+        known = ", ".join(set_scores) or "none"
+        raise InputError(f"policy {label!r}: no scores of a probe set {name!r} are given; there are {known}")
+    return set_scores[name]

@@ -159,7 +159,12 @@ def stages(
     config: Mapping[str, Any], models: Mapping[str, Model], run: Sequence[Task], speed: Speed
 ) -> list[Stage]:
     """The jobs that run a model, with their times by the roofline."""
-    found = [_scoring(config, model, speed) for model in models.values()]
+    probes = {"probe": config["probe"], **config.get("probes", {})}
+    found = [
+        _scoring(config, model, name, probe, speed)
+        for model in models.values()
+        for name, probe in probes.items()
+    ]
     masking = config["masking"]
     masks = 1 + len(masking["fractions"]) * (1 + len(masking["seeds"]))
     for task in run:
@@ -173,9 +178,12 @@ def stages(
     return found + [_efficiency(config, model, speed) for model in models.values()]
 
 
-def _scoring(config: Mapping[str, Any], model: Model, speed: Speed) -> Stage:
-    images, scoring = config["probe"]["images"], config["scoring"]
-    generated = config["probe"]["source"] == "generated"
+def _scoring(
+    config: Mapping[str, Any], model: Model, name: str, probe: Mapping[str, Any], speed: Speed
+) -> Stage:
+    """Scoring on one probe set; a further one is generated unless it says otherwise."""
+    images, scoring = probe["images"], config["scoring"]
+    generated = probe.get("source", "generated") == "generated"
     prompts = prompts_of(model.sizes, model.entry, "probe", rules=config["rules"], generated=generated)
     tokens = prompts.mean
     element, batch = model.element(speed.kind), scoring["batch_size"]
@@ -183,7 +191,7 @@ def _scoring(config: Mapping[str, Any], model: Model, speed: Speed) -> Stage:
     row = (DRAWN_S if generated else IMAGE_S) + prefill_s(model.sizes, tokens, speed)
     row += scoring["max_new_tokens"] * step
     seconds = start_s(model.weights * element) + images * row
-    return Stage("head scores", model.name, "probe", 1, images, 1, seconds)
+    return Stage("head scores", model.name, name, 1, images, 1, seconds)
 
 
 def _efficiency(config: Mapping[str, Any], model: Model, speed: Speed) -> Stage:

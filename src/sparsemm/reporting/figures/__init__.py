@@ -8,9 +8,10 @@ from sparsemm.reporting.figures.accuracy import figure4, figure5
 from sparsemm.reporting.figures.audit import figure_audit
 from sparsemm.reporting.figures.efficiency import figure6
 from sparsemm.reporting.figures.heatmap import figure2
-from sparsemm.reporting.figures.maps import figure10
+from sparsemm.reporting.figures.maps import figure10, figure11
 from sparsemm.reporting.figures.masking import figure7
 from sparsemm.reporting.figures.patches import figure_patches
+from sparsemm.reporting.figures.probes import figure8, figure9
 
 # Name of the figure's files -> the function that draws it, in the order of the report.
 FIGURES: dict[str, Callable[..., None]] = {
@@ -20,7 +21,10 @@ FIGURES: dict[str, Callable[..., None]] = {
     "figure5": figure5,
     "figure6": figure6,
     "figure7": figure7,
+    "figure8": figure8,
+    "figure9": figure9,
     "figure10": figure10,
+    "figure11": figure11,
     "figure_audit": figure_audit,
 }
 __all__ = [
@@ -30,7 +34,10 @@ __all__ = [
     "figure5",
     "figure6",
     "figure7",
+    "figure8",
+    "figure9",
     "figure10",
+    "figure11",
     "figure_audit",
     "figure_patches",
 ]

@@ -77,9 +77,14 @@ def _heat_map(panel: Axes, frame: pd.DataFrame, model: str) -> None:
     panel.set_title(model)
     panel.set_xlabel("head")
     panel.set_ylabel("layer")
-    for axis, count in ((panel.xaxis, table.shape[1]), (panel.yaxis, table.shape[0])):
+    head_ticks(panel, table.shape)
+
+
+def head_ticks(panel: Axes, shape: tuple[int, ...], *, offset: float = 0.5) -> None:
+    """At most eight numbers on each axis of a map of (layers, heads), whose cells have their middle at `offset`."""
+    for axis, count in ((panel.xaxis, shape[1]), (panel.yaxis, shape[0])):
         shown = range(0, count, -(-count // 8))
-        axis.set_ticks([index + 0.5 for index in shown], [str(index) for index in shown], rotation=0)
+        axis.set_ticks([index + offset for index in shown], [str(index) for index in shown], rotation=0)
 
 
 def _sorted_scores(panel: Axes, frame: pd.DataFrame) -> None:

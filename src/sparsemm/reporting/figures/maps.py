@@ -1,4 +1,4 @@
-"""Figure 10: attention of visual heads and of other heads over an image."""
+"""Figures 10 and 11: attention of visual heads and of other heads over an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sparsemm.errors import InputError
 from sparsemm.reporting.figures.pictures import read_picture, show_picture
-from sparsemm.reporting.figures.style import paper_style, save
+from sparsemm.reporting.figures.style import not_run, paper_style, save
 from sparsemm.reporting.summary import Paths, as_paths
 from sparsemm.results.parquet import read_table
 
@@ -31,13 +31,44 @@ def figure10(maps: Paths, stem: str | Path) -> None:
     Raises:
         InputError: for a file or an image that cannot be read.
     """
-    blocks = [
-        (path.stem, rows)
-        for path in as_paths(maps)
-        for _, rows in read_table(path, "attention_maps").groupby("image", sort=False)
-    ]
+    blocks = _blocks({path: path.stem for path in as_paths(maps)})
     if not blocks:
         raise InputError("no attention maps given: run the stage that makes them")
+    _draw(blocks, stem)
+
+
+def figure11(maps: Paths, stem: str | Path) -> None:
+    """Write `<stem>.pdf` and `.png`: as `figure10`, over images of further probe sets.
+
+    The heads are those of the probe set: whether they are visual heads elsewhere too is what the figure shows.
+
+    Args:
+        maps: files of kind attention_maps, named <set>/<model>.parquet; none: the figure says so.
+        stem: path of the figure without its suffix.
+
+    Raises:
+        InputError: for a file or an image that cannot be read.
+    """
+    paths = as_paths(maps)
+    several = len({path.stem for path in paths}) > 1
+    names = {path: f"{path.parent.name}\n{path.stem}" if several else path.parent.name for path in paths}
+    if not names:
+        not_run(stem, "no further probe set")
+        return
+    _draw(_blocks(names), stem)
+
+
+def _blocks(names: dict[Path, str]) -> list[tuple[str, pd.DataFrame]]:
+    """The panels of each image of the files, with the name of the file."""
+    return [
+        (name, rows)
+        for path, name in names.items()
+        for _, rows in read_table(path, "attention_maps").groupby("image", sort=False)
+    ]
+
+
+def _draw(blocks: list[tuple[str, pd.DataFrame]], stem: str | Path) -> None:
+    """Draw each image with its panels, one below the other."""
     wide = max((len(rows) + 1) // 2 for _, rows in blocks)
     pictures = [
         read_picture(rows["image"].iloc[0], f"attention maps of {model}", "make the maps again")

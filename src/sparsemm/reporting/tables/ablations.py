@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from sparsemm.errors import InputError
-from sparsemm.methods import label_of, method_order
+from sparsemm.methods import label_of, method_order, split_label
 from sparsemm.reporting import paper_values
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.paper_values import in_paper
@@ -26,7 +25,6 @@ from sparsemm.reporting.summary import (
 from sparsemm.reporting.tables.beside import BESIDE, beside, cell, extent
 from sparsemm.reporting.tables.writing import MISSING, Cell, Row, best_of, write, write_not_run
 
-_RHO = re.compile(r"sparsemm\[rho=([0-9.eE+-]+)\]")
 # Label of a cell -> the parts of the budget that it uses.
 _PARTS = {
     "local_window": "local window",
@@ -237,8 +235,8 @@ def table_audit(predictions: Paths, stem: str | Path, *, scores: Paths = ()) -> 
 
 
 def _rho(label: str) -> float | None:
-    match = _RHO.fullmatch(label)
-    return float(match.group(1)) if match else None
+    name, settings = split_label(label)
+    return float(settings["rho"]) if (name, [*settings]) == ("sparsemm", ["rho"]) else None
 
 
 def _column(own: pd.DataFrame, key: str, values: Sequence[float | str]) -> list[Cell]:
