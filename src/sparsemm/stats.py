@@ -1,4 +1,7 @@
-"""Bootstrap intervals, paired and one-sided tests and rank correlation, in numpy. The same values and seed give the same result."""
+"""Bootstrap intervals, paired and one-sided tests and rank correlation, in numpy.
+
+The same values and seed give the same result.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +185,7 @@ def equivalence(draws: NDArray[np.float64], margin: float) -> tuple[float, float
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Holm's adjusted p values: rejecting those at most a level keeps the chance of any false rejection to that level."""
+    """Holm's adjusted p values: with those at most a level rejected, any rejection is false at most that often."""
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
@@ -192,7 +195,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def ratios(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Resampled ratios of resampled means [draws]; draws whose denominator is not above 0 have none and are left out."""
+    """Ratios of resampled means [draws]; draws whose denominator is not above 0 have none and are left out."""
     kept = denominators > 0
     found: NDArray[np.float64] = numerators[kept] / denominators[kept]
     return found

@@ -221,6 +221,10 @@ PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
 PATCHES = expand("<results>/patches/{model}.parquet", model=MODELS)
 SCORES = expand("<results>/scores/{model}.parquet", model=MODELS)
 SAMPLES = expand("<results>/scores/samples/{model}.parquet", model=MODELS)
+# Scores on further probe sets, where the configuration names some.
+SET_SCORES = expand(
+    "<results>/scores/sets/{set}/{model}.parquet", set=config["probe"].get("sets", []), model=MODELS
+)
 KEEP = expand("<results>/keep/{model}.parquet", model=MODELS)
 PREDICTIONS = [
     f"<results>/predictions/{model}/{benchmark}/{shard}.parquet"
@@ -270,7 +274,7 @@ def gpus_granted():
 
 
 def cached_only():
-    """Whether `figures` alone is asked for and every result file that figures and tables read is there."""
+    """Whether `figures` or `claims` alone is asked for and every result file that figures and tables read is there."""
     targets = set(workflow.dag_settings.targets) if workflow.dag_settings else set()
     files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
-    return targets == {"figures"} and all(file.exists() for file in files)
+    return bool(targets) and targets <= {"figures", "claims"} and all(file.exists() for file in files)

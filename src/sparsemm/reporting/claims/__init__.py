@@ -41,7 +41,18 @@ TITLES = {
     "C8": "growth of the decode latency",
     "C9": "share of FullKV's quality",
 }
-__all__ = ["CLAIMS", "FAILS", "HOLDS", "NOT_RUN", "TITLES", "UNDECIDED", "VERDICTS", "Claim", "Evidence", "judge"]
+__all__ = [
+    "CLAIMS",
+    "FAILS",
+    "HOLDS",
+    "NOT_RUN",
+    "TITLES",
+    "UNDECIDED",
+    "VERDICTS",
+    "Claim",
+    "Evidence",
+    "judge",
+]
 
 
 def judge(evidence: Evidence) -> list[Claim]:

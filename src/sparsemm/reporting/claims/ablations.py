@@ -8,7 +8,6 @@ import numpy as np
 
 from sparsemm.reporting.claims.base import Claim, above, judged
 from sparsemm.reporting.claims.evidence import Cells, Evidence
-from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import RHO, RHO_ENDS
 
 # The two steps from one part of the budget to the next: (larger, smaller) and their words.
@@ -22,7 +21,7 @@ def rho(evidence: Evidence, model: str) -> list[Claim]:
     """C5a, C5b: the score at rho 0.1 minus that at 0 and at 1, at the budget of the sweep, paired by sample."""
     claims = []
     for letter, end in zip("ab", RHO_ENDS):
-        theirs, of = Paper(evidence, model).rho(end)
+        theirs, of = evidence.paper(model).rho(end)
         claim = Claim(
             f"C5{letter}",
             model,
@@ -60,7 +59,7 @@ def parts(evidence: Evidence, model: str) -> list[Claim]:
     """
     claims = []
     for letter, ((more, less), statement) in zip("ab", _STEPS.items()):
-        theirs, of = Paper(evidence, model).parts(more, less)
+        theirs, of = evidence.paper(model).parts(more, less)
         claim = Claim(
             f"C6{letter}",
             model,

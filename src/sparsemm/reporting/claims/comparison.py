@@ -7,7 +7,6 @@ from dataclasses import replace
 from sparsemm.methods import label_of
 from sparsemm.reporting.claims.base import Claim, Test, above, failed, judged, within
 from sparsemm.reporting.claims.evidence import Cells, Evidence
-from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import LOW_BUDGET, MARGIN, MARGIN_RANDOM
 from sparsemm.stats import holm
 
@@ -31,13 +30,15 @@ def at_or_above(evidence: Evidence, model: str) -> list[Claim]:
         bound=-MARGIN,
         detail=_why_not(evidence, model),
     )
-    found = {cells.benchmark: tests for cells in evidence.all_cells(model) if (tests := _against_others(cells))}
+    found = {
+        cells.benchmark: tests for cells in evidence.all_cells(model) if (tests := _against_others(cells))
+    }
     corrected = _corrected([test for tests in found.values() for test in tests])
     rows, begin = [], 0
     for benchmark, tests in found.items():
         own = corrected[begin : begin + len(tests)]
         begin += len(tests)
-        theirs, of = Paper(evidence, model).difference("sparsemm", OTHERS, benchmark)
+        theirs, of = evidence.paper(model).difference("sparsemm", OTHERS, benchmark)
         better = sum(test.low > 0 for test in own)
         worse = sum(failed(test, test.p_fails) for test in own)
         said = f"of {len(tests)} comparisons {better} clearly above, {worse} below"
@@ -47,7 +48,7 @@ def at_or_above(evidence: Evidence, model: str) -> list[Claim]:
 
 
 def _beside(claim: Claim, evidence: Evidence, model: str) -> Claim:
-    theirs, of = Paper(evidence, model).difference("sparsemm", OTHERS, "")
+    theirs, of = evidence.paper(model).difference("sparsemm", OTHERS, "")
     return replace(claim, paper=theirs, paper_of=of)
 
 
@@ -69,7 +70,10 @@ def _corrected(tests: list[Test]) -> list[Test]:
 
 
 def random_close(evidence: Evidence, model: str) -> list[Claim]:
-    """C4, a row for each benchmark: Random and SnapKV at each low budget differ by less than a margin (two one-sided tests)."""
+    """C4, a row for each benchmark: at each low budget Random and SnapKV differ by less than a margin.
+
+    Each is a pair of one-sided tests. Models with GQA have one row that says that the claim is not about them.
+    """
     claim = Claim(
         "C4",
         model,
@@ -80,7 +84,9 @@ def random_close(evidence: Evidence, model: str) -> list[Claim]:
     )
     mha = evidence.is_mha(model)
     if not mha:
-        return [replace(claim, detail="a claim about MHA; this model has GQA" if mha is False else claim.detail)]
+        return [
+            replace(claim, detail="a claim about MHA; this model has GQA" if mha is False else claim.detail)
+        ]
     rows = []
     for cells in evidence.all_cells(model):
         tests = []
@@ -89,7 +95,9 @@ def random_close(evidence: Evidence, model: str) -> list[Claim]:
                 effect, draws = cells.difference(("random_heads", budget), ("snapkv", budget))
                 tests.append(within(f"at {budget}", effect, draws, MARGIN_RANDOM))
         if tests:
-            theirs, of = Paper(evidence, model).difference("random_heads", ["snapkv"], cells.benchmark, largest=True)
+            theirs, of = evidence.paper(model).difference(
+                "random_heads", ["snapkv"], cells.benchmark, largest=True
+            )
             rows.append(judged(replace(claim, where=cells.benchmark, paper=theirs, paper_of=of), tests))
     return rows or [claim]
 

@@ -1,4 +1,4 @@
-"""The result files of a run as the claims read them: cells resampled once per model and benchmark, masks, scores, times."""
+"""The result files of a run as the claims read them. The cells of a model and benchmark are resampled once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import DRAWS
 from sparsemm.reporting.paper_values import PAPER_MODELS
 from sparsemm.reporting.summary import (
@@ -93,7 +94,9 @@ class Cells(Resampled):
         super().__init__(matrix, images_of(rows, matrix), name=benchmark, draws=draws)
         self.benchmark = benchmark
         self.prompt_tokens = float(rows["prompt_tokens"].mean())
-        self.kept: dict[tuple[str, int], float] = rows.groupby(["policy", "budget"])["kept_tokens"].mean().to_dict()
+        self.kept: dict[tuple[str, int], float] = (
+            rows.groupby(["policy", "budget"])["kept_tokens"].mean().to_dict()
+        )
 
     def budgets(self, policy: str, *, at_most: float = np.inf) -> list[int]:
         """Budgets of a policy's cells up to a share of the mean prompt, in increasing order."""
@@ -135,7 +138,9 @@ class Evidence:
         self._scores = {path.stem: path for path in as_paths(scores)}
         self._samples = {path.stem: path for path in as_paths(samples)}
         self._sets = {(path.stem, path.parent.name): path for path in as_paths(sets)}
-        self.paper = {path.stem: path for path in as_paths(paper)}
+        self._paper = {path.stem: path for path in as_paths(paper)}
+        self._beside: dict[str, Paper] = {}
+        self._heads: dict[Path, pd.DataFrame] = {}
         self.draws = draws
         self._cells: dict[tuple[str, str], Cells | None] = {}
 
@@ -190,7 +195,11 @@ class Evidence:
     def scores(self, model: str, probe: str = "") -> pd.DataFrame | None:
         """The scores file of a model, or of a further probe set; None where it is not there."""
         path = self._sets.get((model, probe)) if probe else self._scores.get(model)
-        return None if path is None else read_table(path, "scores")
+        if path is None:
+            return None
+        if path not in self._heads:
+            self._heads[path] = read_table(path, "scores")
+        return self._heads[path]
 
     def sets(self, model: str) -> list[str]:
         """Further probe sets on which a model's heads were scored."""
@@ -217,6 +226,12 @@ class Evidence:
     @cached_property
     def _times(self) -> pd.DataFrame:
         return read_efficiency(self._efficiency)
+
+    def paper(self, model: str) -> Paper:
+        """The paper's numbers beside those of a model."""
+        if model not in self._beside:
+            self._beside[model] = Paper(self._paper, model, self.is_mha(model))
+        return self._beside[model]
 
     def is_mha(self, model: str) -> bool | None:
         """Whether every query head has a KV head of its own; None where no scores file says so."""

@@ -7,13 +7,12 @@ from dataclasses import replace
 from sparsemm.errors import InputError
 from sparsemm.reporting.claims.base import Claim, Test, above, below, judged, without_interval
 from sparsemm.reporting.claims.evidence import Evidence
-from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import FLAT
 from sparsemm.stats import growths
 
 
 def latency(evidence: Evidence, model: str) -> list[Claim]:
-    """C8a (SparseMM) and C8b (FullKV): growth of a straight line through the latencies, from shortest to longest prompt.
+    """C8a (SparseMM) and C8b (FullKV): growth from the shortest prompt to the longest, by a straight line.
 
     A point is the median of a length's repeats: they share a process, so that lengths, not repeats, are independent.
     The interval is that of least squares.
@@ -24,7 +23,7 @@ def latency(evidence: Evidence, model: str) -> list[Claim]:
         ("a", "sparsemm", f"SparseMM's decode latency grows by less than {FLAT * 100:g} % with the prompt."),
         ("b", "fullkv", f"FullKV's decode latency grows by more than {FLAT * 100:g} % with the prompt."),
     ):
-        theirs, of = Paper(evidence, model).growth(policy)
+        theirs, of = evidence.paper(model).growth(policy)
         claim = Claim(
             f"C8{letter}",
             model,
@@ -42,7 +41,9 @@ def latency(evidence: Evidence, model: str) -> list[Claim]:
         tokens, values = own["input_tokens"].to_numpy(), own["decode_ms_per_token"].to_numpy()
         said = f"{tokens.min()} to {tokens.max()} tokens"
         said += f", {values[tokens.argmin()]:.2f} to {values[tokens.argmax()]:.2f} ms"
-        test = _growth(said, tokens.astype(float).tolist(), values.tolist(), evidence.draws, flat=policy == "sparsemm")
+        test = _growth(
+            said, tokens.astype(float).tolist(), values.tolist(), evidence.draws, flat=policy == "sparsemm"
+        )
         claims.append(judged(replace(claim, detail=""), [test]))
     return claims
 

@@ -44,7 +44,9 @@ def masking(evidence: Evidence, model: str) -> list[Claim]:
         claims.append(judged(here, tests, detail=f"of {cells.point(_NONE):.3f}: {said}") if tests else here)
         if len(shares) > 1:
             claims.append(
-                judged(replace(first, where=benchmark), [_first_heads(cells, min(shares), max(shares), heads)])
+                judged(
+                    replace(first, where=benchmark), [_first_heads(cells, min(shares), max(shares), heads)]
+                )
             )
     return sorted(claims, key=lambda claim: claim.id) or [far, first]
 
@@ -61,7 +63,11 @@ def _losses(cells: Resampled, share: float) -> str:
 
 def _against_random(cells: Resampled, share: float) -> Test:
     """((none - visual) - 2 (none - random)) / none; random heads vary over samples and over their draws."""
-    visual, keys, name = ("visual", share, 0), _draws_of_random(cells, share), f"{share * 100:g} % of the heads"
+    visual, keys, name = (
+        ("visual", share, 0),
+        _draws_of_random(cells, share),
+        f"{share * 100:g} % of the heads",
+    )
     if not keys:
         return without_interval(f"{name}, no random heads", float("nan"))
     points = np.array([cells.point(key) for key in keys])

@@ -1,4 +1,4 @@
-"""The paper's number for each claim, from data/paper: of the same model and benchmark, else of the model most like ours.
+"""The paper's number for each claim, of the same model and benchmark, else of the model that is most like ours.
 
 A run's model that is not in the paper is set beside LLaVA-NeXT-Vicuna (MHA), LLaVA-NeXT-Mistral (GQA) or Qwen2-VL; on a
 benchmark that is not in the paper, the number is taken over table 5's benchmarks.
@@ -6,42 +6,49 @@ benchmark that is not in the paper, the number is taken over table 5's benchmark
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from sparsemm.reporting import paper_values
-from sparsemm.reporting.claims.evidence import Evidence
 from sparsemm.reporting.claims.thresholds import LOW_BUDGET, NEAR, PAPER_TOP_SHARES, RHO
 from sparsemm.reporting.paper_values import MISTRAL, QWEN, VICUNA, in_paper, paper_name
 
 Value = tuple[float, str]  # the number, and what it is of
-NONE: Value = (float("nan"), "")
+NONE: Value = (float("nan"), "")  # the paper prints no such number
 
 
 class Paper:
     """The paper's numbers beside those of one of the run's models.
 
+    Args:
+        files: those of data/paper by name; none: no number is known.
+        model: of the run.
+        mha: whether it has MHA; None where that is not known.
+
     Attributes:
         model: the paper's model that is compared with.
     """
 
-    def __init__(self, evidence: Evidence, model: str) -> None:
-        self._files = evidence.paper
+    def __init__(self, files: Mapping[str, Path], model: str, mha: bool | None) -> None:
+        self._files = files
         if in_paper(model):
             self.model = paper_name(model)
         elif "qwen" in model:
             self.model = QWEN
         else:
-            self.model = MISTRAL if evidence.is_mha(model) is False else VICUNA
+            self.model = MISTRAL if mha is False else VICUNA
 
     def top_share(self, share: float) -> Value:
         """What the best heads hold of the score: known of Vicuna's alone."""
         return (PAPER_TOP_SHARES[share], VICUNA) if self._files else NONE
 
-    def difference(self, first: str, others: Sequence[str], benchmark: str, *, largest: bool = False) -> Value:
+    def difference(
+        self, first: str, others: Sequence[str], benchmark: str, *, largest: bool = False
+    ) -> Value:
         """The least difference of a method and the others at the low budgets; `largest`: the one furthest from 0."""
         table, where = self._low(benchmark)
         if table.empty:
@@ -97,7 +104,9 @@ class Paper:
     def _table(self) -> pd.DataFrame:
         path = self._files.get("accuracy")
         if path is None:
-            return pd.DataFrame(columns=["table", "paper_model", "benchmark", "policy", "budget", "paper_score"])
+            return pd.DataFrame(
+                columns=["table", "paper_model", "benchmark", "policy", "budget", "paper_score"]
+            )
         table = paper_values.accuracy(path)
         return table[table["paper_model"] == self.model]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
@@ -47,7 +45,8 @@ def _rank(model: str, name: str) -> Claim:
 
 
 def _overlap(model: str, name: str) -> Claim:
-    said = f"More than {AGREEMENT * 100:g} % of the best {TOP_AGREED * 100:g} % of the heads are the same on another OCR set."
+    most, top = f"{AGREEMENT * 100:g} %", f"{TOP_AGREED * 100:g} %"
+    said = f"More than {most} of the best {top} of the heads are the same on another OCR set."
     return Claim("C7b", model, name, said, bound=AGREEMENT, detail=_ABSENT)
 
 
@@ -55,8 +54,13 @@ def _serve(model: str, name: str) -> Claim:
     if name in DETECTION:
         said, bound = "Heads found on objects serve worse than those found on text.", 0.0
     else:
-        said, bound = f"Heads found on another OCR set serve as well at low budgets (margin {MARGIN}).", -MARGIN
-    return Claim("C7c", model, name, said, bound=bound, detail="no answers with the heads of another probe set")
+        said, bound = (
+            f"Heads found on another OCR set serve as well at low budgets (margin {MARGIN}).",
+            -MARGIN,
+        )
+    return Claim(
+        "C7c", model, name, said, bound=bound, detail="no answers with the heads of another probe set"
+    )
 
 
 def _agreement(evidence: Evidence, model: str, name: str) -> list[Claim]:
@@ -71,7 +75,9 @@ def _agreement(evidence: Evidence, model: str, name: str) -> list[Claim]:
     shared = np.array([_shared(a, b, top) for a, b in pairs])
     return [
         judged(rank, [above("", spearman(first, second), correlations, AGREEMENT)]),
-        judged(overlap, [above(f"top {top} of {len(first)}", _shared(first, second, top), shared, AGREEMENT)]),
+        judged(
+            overlap, [above(f"top {top} of {len(first)}", _shared(first, second, top), shared, AGREEMENT)]
+        ),
     ]
 
 

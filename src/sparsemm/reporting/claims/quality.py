@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from sparsemm.reporting.claims.base import Claim, above, judged
 from sparsemm.reporting.claims.evidence import Cells, Evidence
-from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import CACHE_SHARES, KEPT_QUALITY, NEAR
 from sparsemm.stats import ratios
 
@@ -37,7 +36,7 @@ def quality(evidence: Evidence, model: str) -> list[Claim]:
 
 
 def _beside(claim: Claim, evidence: Evidence, share: float, benchmark: str) -> Claim:
-    theirs, of = Paper(evidence, claim.model).quality(share, benchmark)
+    theirs, of = evidence.paper(claim.model).quality(share, benchmark)
     return replace(claim, where=benchmark, paper=theirs, paper_of=of)
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from sparsemm.reporting.claims.base import FAILS, HOLDS, Claim, above, judged
 from sparsemm.reporting.claims.evidence import Evidence, Floats
-from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import ALPHA, SHUFFLES, TOP_SHARES
 from sparsemm.stats import resample_counts
 
@@ -28,7 +27,7 @@ def sparsity(evidence: Evidence, model: str) -> list[Claim]:
     claims = []
     for letter, (share, bound) in zip("abc", TOP_SHARES.items()):
         count = top_heads(share, heads) if heads else None
-        theirs, of = Paper(evidence, model).top_share(share)
+        theirs, of = evidence.paper(model).top_share(share)
         claim = Claim(
             f"C1{letter}",
             model,
@@ -65,7 +64,7 @@ def _judged(claim: Claim, weights: Floats, count: int) -> Claim:
 
 
 def held(sums: Floats, count: int) -> Floats:
-    """Share of the sum of each row [R, heads] that its `count` largest values hold, [R]; rows without a hit left out."""
+    """Share of each row's sum [R, heads] that its `count` largest values hold; rows without a hit are left out."""
     total = sums.sum(axis=1)
     top = np.partition(sums, sums.shape[1] - count, axis=1)[:, -count:].sum(axis=1)
     shares: Floats = top[total > 0] / total[total > 0]
@@ -75,7 +74,9 @@ def held(sums: Floats, count: int) -> Floats:
 def shuffled(weights: Floats, count: int, *, draws: int = SHUFFLES, seed: int = 0) -> NDArray[np.float64]:
     """What the best heads hold where each image's hits are shuffled among the heads, [draws]."""
     rng = np.random.default_rng(seed)
-    return np.concatenate([held(rng.permuted(weights, axis=1).sum(axis=0)[None], count) for _ in range(draws)])
+    return np.concatenate(
+        [held(rng.permuted(weights, axis=1).sum(axis=0)[None], count) for _ in range(draws)]
+    )
 
 
 def _resamples(images: int) -> list[Floats]:

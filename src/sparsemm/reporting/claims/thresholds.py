@@ -40,8 +40,8 @@ TOP_AGREED = 0.10
 # C8. In figure 6 SparseMM's latency grows by 0.01 to 0.04 from 2K to 32K tokens and FullKV's by 0.5 to 0.9.
 FLAT = 0.10
 
-# C9. Shares of the cache, how far (as a factor) a budget may be from one, and the quality to be kept: at a tenth of the
-# prompt (table 1) the lowest share that SparseMM keeps in table 5 is 0.954; at a twentieth it is lower in 5 of 14 cells.
+# C9. Shares of the cache, how far (as a factor) a budget may be from one, and the quality to be kept: at a tenth of
+# the prompt (table 1) the lowest share that SparseMM keeps in table 5 is 0.954; at a twentieth it is lower in some.
 CACHE_SHARES = (0.10, 0.05)
 NEAR = 1.5
 KEPT_QUALITY = 0.95

@@ -8,52 +8,36 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from sparsemm.reporting.claims import CLAIMS, FAILS, HOLDS, NOT_RUN, TITLES, UNDECIDED, Claim, Evidence, judge
+from sparsemm.reporting.claims import CLAIMS, FAILS, HOLDS, NOT_RUN, TITLES, UNDECIDED, Claim
 from sparsemm.reporting.figures.style import paper_style, save
-from sparsemm.reporting.summary import Paths, in_order
+from sparsemm.reporting.summary import in_order
+from sparsemm.reporting.tables.claims import read_claims
 
 # Okabe and Ito's colours, as those of the methods; a verdict also has its letter, for readers in grey.
 COLORS = {HOLDS: "#009E73", FAILS: "#D55E00", UNDECIDED: "#7F7F7F", NOT_RUN: "#BBBBBB"}
 _MARKERS = "osD^vP"  # of the models
 _ROW, _HEAD = 0.17, 0.52  # inches of a row, and of a panel's title and axis
 _WIDTH, _HEIGHT = 8.2, 11.4  # an upright page
-_LABEL = 26  # letters of a row's name
+_GROWTHS = (-0.1, 0.0, 0.1, 0.5, 2.0, 10.0, 50.0)  # ticks of C8
+_LABEL = 31  # letters of a row's name
 
 
-def figure_claims(
-    stem: str | Path,
-    *,
-    predictions: Paths = (),
-    run_scores: Paths = (),
-    scores: Paths = (),
-    samples: Paths = (),
-    masks: Paths = (),
-    efficiency: Paths = (),
-    sets: Paths = (),
-    paper: Paths = (),
-) -> None:
+def figure_claims(claims: str | Path, stem: str | Path) -> None:
     """Write `<stem>.pdf` and `.png`: one panel a claim, one row a part of it and model.
 
     A point is the effect, its bar the 95 % interval, its colour the verdict, its shape the model. The dashed line is
-    the bound that the effect must be beyond, a black cross the paper's number. Arguments as those of the table
-    `claims`.
+    the bound that the effect must be beyond, a black cross the paper's number.
+
+    Args:
+        claims: the csv of the table `claims`.
+        stem: path of the figure without its suffix.
 
     Raises:
         InputError: for a file that cannot be read.
     """
-    evidence = Evidence(
-        predictions=predictions,
-        run_scores=run_scores,
-        scores=scores,
-        samples=samples,
-        masks=masks,
-        efficiency=efficiency,
-        sets=sets,
-        paper=paper,
-    )
-    draw(judge(evidence), stem)
+    draw(read_claims(claims), stem)
 
 
 def draw(found: list[Claim], stem: str | Path) -> None:
@@ -77,6 +61,8 @@ def draw(found: list[Claim], stem: str | Path) -> None:
 def _rows(number: str, found: list[Claim], models: list[str]) -> list[Claim]:
     """The rows of a claim's panel: part by part and place by place, in each the models in their order."""
     own = [claim for claim in found if claim.id.rstrip("abcdefgh") == number]
+    if all(claim.verdict == NOT_RUN and claim.paper != claim.paper for claim in own):
+        return own[:1]  # one row says it
     places = in_order(f"{claim.id}/{_place(claim)}" for claim in own)
     return sorted(
         own,
@@ -101,23 +87,36 @@ def _split(sizes: list[tuple[str, int]]) -> list[list[str]]:
 
 
 def _panel(
-    figure: Figure, column: int, top: float, scale: float, number: str, rows: list[Claim], marker: dict[str, str]
+    figure: Figure,
+    column: int,
+    top: float,
+    scale: float,
+    number: str,
+    rows: list[Claim],
+    marker: dict[str, str],
 ) -> float:
     """Draw one claim's panel whose upper edge is `top` inches above the page's lower edge; the next panel's edge."""
-    wide, tall = figure.get_size_inches()
+    _, tall = figure.get_size_inches()
     height = _ROW * scale * len(rows)
-    left = 0.03 + 0.5 * column + 0.175
-    axes = figure.add_axes((left, (top - height - 0.2 * scale) / tall, 0.26, height / tall))
-    axes.set_title(f"{number}  {TITLES[number]}", loc="left", fontweight="bold", x=-0.66, pad=3)
+    left = 0.185 + 0.5 * column
+    axes = figure.add_axes((left, (top - height - 0.2 * scale) / tall, 0.225, height / tall))
+    axes.set_title(f"{number}  {TITLES[number]}", loc="left", fontweight="bold", x=-0.76, pad=3)
     run = [claim for claim in rows if claim.verdict != NOT_RUN]
     for index, claim in enumerate(rows):
         _effect(axes, len(rows) - 1 - index, claim, marker[claim.model])
     _ticks(axes, rows)
-    _bounds(axes, rows)
+    if run:
+        _bounds(axes, rows)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.08)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    if number == "C8" and run:  # a flat line and a steep one
+        axes.set_xscale("symlog", linthresh=0.2)
+        axes.xaxis.set_major_locator(FixedLocator(_GROWTHS))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
     if not run:
         axes.set_xticks([])
@@ -144,12 +143,15 @@ def _effect(axes: Axes, y: int, claim: Claim, marker: str) -> None:
 def _ticks(axes: Axes, rows: list[Claim]) -> None:
     """Name each row; rows of one part and place that differ by model alone are named once."""
     names, last = [], ""
+    if len(rows) == 1 and rows[0].verdict == NOT_RUN:
+        axes.set_yticks([])
+        return
     for claim in rows:
         place = _place(claim) or (claim.where if claim.id.startswith("C1") else "")
         name = f"{claim.id[2:]} {_short(claim, place)}".strip()
         names.append("" if name == last else name)
         last = name
-    axes.set_yticks(range(len(rows) - 1, -1, -1), [name[:_LABEL] for name in names], fontsize=6.5)
+    axes.set_yticks(range(len(rows) - 1, -1, -1), [name[:_LABEL] for name in names], fontsize=6.2)
 
 
 # The parts of the claims that a place does not name.
@@ -157,7 +159,7 @@ _PARTS = {
     "C1a": "top 1 %",
     "C1b": "top 5 %",
     "C1c": "top 10 %",
-    "C2a": "visual, random:",
+    "C2a": "beyond random:",
     "C2b": "first heads:",
     "C5a": "rho 0:",
     "C5b": "rho 1:",
@@ -192,10 +194,10 @@ def _legend(figure: Figure, models: list[str], marker: dict[str, str]) -> None:
         Line2D([], [], color=COLORS[name], marker="o", label=name, linewidth=1.6, markersize=4.2)
         for name in (HOLDS, FAILS, UNDECIDED)
     ]
-    handles.append(Line2D([], [], color="#000000", marker="x", markersize=4, linestyle="", label="the paper's number"))
     handles.append(
-        Line2D([], [], color="#000000", linestyle=(0, (2, 2)), linewidth=0.8, label="to be beyond")
+        Line2D([], [], color="#000000", marker="x", markersize=4, linestyle="", label="the paper's number")
     )
+    handles.append(Line2D([], [], color="#000000", linestyle=(0, (2, 2)), linewidth=0.8, label="bound"))
     if len(models) > 1:
         handles += [
             Line2D([], [], color="#444444", marker=marker[name], linestyle="", markersize=4.2, label=name)

@@ -1,4 +1,4 @@
-"""The claims of the paper, judged on every model of a run: effect, interval, verdict, and the paper's number beside it."""
+"""The claims of the paper, judged on every model of a run, with the paper's numbers beside ours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,26 @@ from pathlib import Path
 
 import pandas as pd
 
+from sparsemm.errors import InputError
 from sparsemm.reporting.claims import HOLDS, NOT_RUN, VERDICTS, Claim, Evidence, judge
 from sparsemm.reporting.claims.thresholds import ALPHA
 from sparsemm.reporting.notes import run_notes
 from sparsemm.reporting.summary import Paths, in_order
 from sparsemm.reporting.tables.writing import MISSING, Cell, Row, write
 
-COLUMNS = ["id", "model", "where", "verdict", "effect", "low", "high", "bound", "p_value", "paper", "paper_of"]
+COLUMNS = [
+    "id",
+    "model",
+    "where",
+    "verdict",
+    "effect",
+    "low",
+    "high",
+    "bound",
+    "p_value",
+    "paper",
+    "paper_of",
+]
 COLUMNS += ["statement", "detail"]
 _HEAD = ["claim", "statement", "model", "where", "detail", "effect", "bound", "paper", "verdict"]
 
@@ -59,9 +72,28 @@ def claims(
     write(stem, numbers, _HEAD, [_row(claim) for claim in found], [f"- {note}" for note in notes], labels=5)
 
 
+def read_claims(path: str | Path) -> list[Claim]:
+    """The claims of a csv that `claims` wrote.
+
+    Raises:
+        InputError: for a file that is none.
+    """
+    words = {field.name: str for field in dataclasses.fields(Claim) if field.type == "str"}
+    try:
+        frame = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=_NUMBERS)
+        return [Claim(**{str(key): value for key, value in row.items()}) for row in frame.to_dict("records")]
+    except (OSError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: no table of claims ({reason}); make it again with the target claims"
+        ) from error
+
+
+# Columns whose empty cells are numbers that are missing.
+_NUMBERS = {name: [""] for name in ("effect", "low", "high", "bound", "p_value", "paper")}
 _ABOUT = (
-    f"Tests are one-sided at {ALPHA:g}, so that a claim holds by chance in at most {ALPHA * 100:g} % of runs in which it "
-    "is false. Brackets are 95 % intervals of the shown comparison, not corrected for the number of comparisons.",
+    f"Tests are one-sided at {ALPHA:g}: a claim that is false holds by chance in at most {ALPHA * 100:g} % of runs. "
+    "Brackets are 95 % intervals of the shown comparison, not corrected for the number of comparisons.",
     "Where a row rests on several comparisons it shows the one that is furthest from passing; it holds where all do "
     "and fails where one does (Holm-corrected; for C3 over all comparisons of the model).",
     "The paper's number is of the same model and benchmark where it has them, else of its model that is most like "
@@ -74,7 +106,9 @@ def counts(found: list[Claim]) -> list[str]:
     said = []
     for model in in_order(claim.model for claim in found):
         count = Counter(claim.verdict for claim in found if claim.model == model)
-        said.append(f"{model}: " + ", ".join(f"{count[name]} {name}" for name in VERDICTS if count[name]) + ".")
+        said.append(
+            f"{model}: " + ", ".join(f"{count[name]} {name}" for name in VERDICTS if count[name]) + "."
+        )
     return said
 
 
