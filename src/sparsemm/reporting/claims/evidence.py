@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,13 +89,30 @@ class Cells(Resampled):
         kept: mean tokens kept per KV head, by cell.
     """
 
-    def __init__(self, rows: pd.DataFrame, model: str, benchmark: str, draws: int) -> None:
+    def __init__(
+        self,
+        matrix: pd.DataFrame,
+        images: Sequence[str],
+        *,
+        benchmark: str,
+        prompt_tokens: float,
+        kept: Mapping[tuple[str, int], float],
+        draws: int,
+    ) -> None:
+        super().__init__(matrix, images, name=benchmark, draws=draws)
+        self.benchmark, self.prompt_tokens, self.kept = benchmark, prompt_tokens, kept
+
+    @classmethod
+    def of_rows(cls, rows: pd.DataFrame, model: str, benchmark: str, draws: int) -> Cells:
+        """The cells of rows of predictions."""
         matrix = score_matrix(rows, ["policy", "budget"], f"predictions of {model} on {benchmark}")
-        super().__init__(matrix, images_of(rows, matrix), name=benchmark, draws=draws)
-        self.benchmark = benchmark
-        self.prompt_tokens = float(rows["prompt_tokens"].mean())
-        self.kept: dict[tuple[str, int], float] = (
-            rows.groupby(["policy", "budget"])["kept_tokens"].mean().to_dict()
+        return cls(
+            matrix,
+            images_of(rows, matrix),
+            benchmark=benchmark,
+            prompt_tokens=float(rows["prompt_tokens"].mean()),
+            kept=rows.groupby(["policy", "budget"])["kept_tokens"].mean().to_dict(),
+            draws=draws,
         )
 
     def budgets(self, policy: str, *, at_most: float = np.inf) -> list[int]:
@@ -161,7 +178,7 @@ class Evidence:
         if key not in self._cells:
             rows = part(self._frame, model, benchmark)
             scored = len(rows) and rows["score"].notna().any()
-            self._cells[key] = Cells(rows, model, benchmark, self.draws) if scored else None
+            self._cells[key] = Cells.of_rows(rows, model, benchmark, self.draws) if scored else None
         return self._cells[key]
 
     def all_cells(self, model: str) -> list[Cells]:

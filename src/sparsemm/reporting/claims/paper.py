@@ -50,6 +50,8 @@ class Paper:
         self, first: str, others: Sequence[str], benchmark: str, *, largest: bool = False
     ) -> Value:
         """The least difference of a method and the others at the low budgets; `largest`: the one furthest from 0."""
+        if "accuracy" not in self._files:
+            return NONE
         table, where = self._low(benchmark)
         if table.empty:
             return NONE
@@ -89,6 +91,8 @@ class Paper:
 
         The full cache's score is not in table 5: the best score at its largest budget, 2,048, stands for it.
         """
+        if "accuracy" not in self._files:
+            return NONE
         table, where = self._scores(benchmark)
         found = []
         for name, tokens in self._tokens.items():
@@ -102,12 +106,7 @@ class Paper:
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        path = self._files.get("accuracy")
-        if path is None:
-            return pd.DataFrame(
-                columns=["table", "paper_model", "benchmark", "policy", "budget", "paper_score"]
-            )
-        table = paper_values.accuracy(path)
+        table = paper_values.accuracy(self._files["accuracy"])
         return table[table["paper_model"] == self.model]
 
     @cached_property

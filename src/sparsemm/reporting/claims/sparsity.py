@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsemm.reporting.claims.base import FAILS, HOLDS, Claim, above, judged
 from sparsemm.reporting.claims.evidence import Evidence, Floats
@@ -23,28 +22,30 @@ def sparsity(evidence: Evidence, model: str) -> list[Claim]:
     larger than that of hits shuffled among the heads of each image.
     """
     weights = evidence.weights(model)
-    heads = None if weights is None else weights.shape[1]
     claims = []
     for letter, (share, bound) in zip("abc", TOP_SHARES.items()):
-        count = top_heads(share, heads) if heads else None
         theirs, of = evidence.paper(model).top_share(share)
-        claim = Claim(
-            f"C1{letter}",
-            model,
-            f"{count} of {heads} heads" if heads else f"top {share * 100:g} %",
-            f"The top {share * 100:g} % of the heads hold more than {bound * 100:g} % of the visual score.",
-            bound=bound,
-            paper=theirs,
-            paper_of=of,
-            detail="no scores of single probe images",
+        claims.append(
+            Claim(
+                f"C1{letter}",
+                model,
+                f"top {share * 100:g} %",
+                f"The top {share * 100:g} % of the heads hold more than {bound * 100:g} % of the visual score.",
+                bound=bound,
+                paper=theirs,
+                paper_of=of,
+                detail="no scores of single probe images",
+            )
         )
-        if weights is None or count is None:
-            claims.append(claim)
-        elif not weights.any():
-            claims.append(replace(claim, detail="no head hit a word on any probe image"))
-        else:
-            claims.append(_judged(claim, weights, count))
-    return claims
+    if weights is None:
+        return claims
+    if not weights.any():
+        return [replace(claim, detail="no head hit a word on any probe image") for claim in claims]
+    # Sums of the hits of each head: as they are, over resampled images, with each image's hits shuffled.
+    counts = resample_counts(len(weights), draws=_DRAWS, seed=0)
+    resampled = np.concatenate([block @ weights for block in counts])
+    sums, shuffles = weights.sum(axis=0), shuffled(weights)
+    return [_judged(claim, share, sums, resampled, shuffles) for claim, share in zip(claims, TOP_SHARES)]
 
 
 def top_heads(share: float, heads: int) -> int:
@@ -52,15 +53,18 @@ def top_heads(share: float, heads: int) -> int:
     return max(1, round(share * heads))
 
 
-def _judged(claim: Claim, weights: Floats, count: int) -> Claim:
-    effect = float(held(weights.sum(axis=0)[None], count)[0])
-    resampled = np.concatenate([held(block @ weights, count) for block in _resamples(len(weights))])
-    found = judged(claim, [above("", effect, 2 * effect - resampled, claim.bound)])
-    null = shuffled(weights, count)
+def _judged(claim: Claim, share: float, sums: Floats, resampled: Floats, shuffles: Floats) -> Claim:
+    count = top_heads(share, len(sums))
+    effect = float(held(sums[None], count)[0])
+    found = judged(claim, [above("", effect, 2 * effect - held(resampled, count), claim.bound)])
+    null = held(shuffles, count)
     chance = (int((null >= effect).sum()) + 1) / (len(null) + 1)
-    verdict = FAILS if found.verdict == HOLDS and chance > ALPHA else found.verdict
-    said = f"shuffled hits {null.mean():.3f}, even shares {count / weights.shape[1]:.3f}"
-    return replace(found, p_value=max(found.p_value, chance), verdict=verdict, detail=said)
+    return replace(
+        found,
+        p_value=max(found.p_value, chance),
+        verdict=FAILS if found.verdict == HOLDS and chance > ALPHA else found.verdict,
+        detail=f"{count} of {len(sums)} heads; even {count / len(sums):.3f}, hits shuffled {null.mean():.3f}",
+    )
 
 
 def held(sums: Floats, count: int) -> Floats:
@@ -71,13 +75,7 @@ def held(sums: Floats, count: int) -> Floats:
     return shares
 
 
-def shuffled(weights: Floats, count: int, *, draws: int = SHUFFLES, seed: int = 0) -> NDArray[np.float64]:
-    """What the best heads hold where each image's hits are shuffled among the heads, [draws]."""
+def shuffled(weights: Floats, *, draws: int = SHUFFLES, seed: int = 0) -> Floats:
+    """Sums of the hits of each head with those of each image shuffled among the heads, [draws, heads]."""
     rng = np.random.default_rng(seed)
-    return np.concatenate(
-        [held(rng.permuted(weights, axis=1).sum(axis=0)[None], count) for _ in range(draws)]
-    )
-
-
-def _resamples(images: int) -> list[Floats]:
-    return list(resample_counts(images, draws=_DRAWS, seed=0))
+    return np.stack([rng.permuted(weights, axis=1).sum(axis=0) for _ in range(draws)])

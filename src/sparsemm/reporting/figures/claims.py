@@ -63,19 +63,15 @@ def _rows(number: str, found: list[Claim], models: list[str]) -> list[Claim]:
     own = [claim for claim in found if claim.id.rstrip("abcdefgh") == number]
     if all(claim.verdict == NOT_RUN and claim.paper != claim.paper for claim in own):
         return own[:1]  # one row says it
-    places = in_order(f"{claim.id}/{_place(claim)}" for claim in own)
+    places = in_order(f"{claim.id}/{claim.where}" for claim in own)
     return sorted(
         own,
         key=lambda claim: (
             claim.id,
-            places.index(f"{claim.id}/{_place(claim)}"),
+            places.index(f"{claim.id}/{claim.where}"),
             models.index(claim.model),
         ),
     )
-
-
-def _place(claim: Claim) -> str:
-    return "" if claim.where.endswith(" heads") else claim.where
 
 
 def _split(sizes: list[tuple[str, int]]) -> list[list[str]]:
@@ -147,8 +143,7 @@ def _ticks(axes: Axes, rows: list[Claim]) -> None:
         axes.set_yticks([])
         return
     for claim in rows:
-        place = _place(claim) or (claim.where if claim.id.startswith("C1") else "")
-        name = f"{claim.id[2:]} {_short(claim, place)}".strip()
+        name = f"{claim.id[2:]} {_short(claim)}".strip()
         names.append("" if name == last else name)
         last = name
     axes.set_yticks(range(len(rows) - 1, -1, -1), [name[:_LABEL] for name in names], fontsize=6.2)
@@ -156,9 +151,6 @@ def _ticks(axes: Axes, rows: list[Claim]) -> None:
 
 # The parts of the claims that a place does not name.
 _PARTS = {
-    "C1a": "top 1 %",
-    "C1b": "top 5 %",
-    "C1c": "top 10 %",
     "C2a": "beyond random:",
     "C2b": "first heads:",
     "C5a": "rho 0:",
@@ -175,9 +167,9 @@ _PARTS = {
 }
 
 
-def _short(claim: Claim, place: str) -> str:
+def _short(claim: Claim) -> str:
     said = _PARTS.get(claim.id, "")
-    return said if claim.id[:2] in ("C1", "C8") else f"{said} {place}".strip().rstrip(":")
+    return said if claim.id.startswith("C8") else f"{said} {claim.where}".strip().rstrip(":")
 
 
 def _bounds(axes: Axes, rows: list[Claim]) -> None:
