@@ -19,7 +19,18 @@ from helpers.hub_models import paper_hub
 from project import make_project, snakemake
 
 CALL = ("paper", "--resources", "gpu=0", "--configfile", "config/paper.yaml", "--config", "limit=4")
-TABLES = ("claims", "table1", "table2", "table3", "table4", "table5", "table6", "comparison", "repro", "rules")
+TABLES = (
+    "claims",
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "comparison",
+    "repro",
+    "rules",
+)
 FIGURES = ("figure_claims", "figure2", "figure4", "figure5", "figure6", "figure7", "figure10")
 
 

@@ -138,7 +138,10 @@ def test_a_trial_of_two_rows_decides_nothing_of_its_answers(tmp_path: Path) -> N
 
 def test_the_papers_models_stand_beside_their_own_numbers(tmp_path: Path) -> None:
     run = make_paper_run(
-        tmp_path / "run", benchmarks=("docvqa", "ocrbench", "textcaps", "mmbench", "gqa"), images=15, java=False
+        tmp_path / "run",
+        benchmarks=("docvqa", "ocrbench", "textcaps", "mmbench", "gqa"),
+        images=15,
+        java=False,
     )
     rows = judge(Evidence(**files(run), paper=PAPER, draws=200))
     found = {(claim.id, claim.model, claim.where): claim for claim in rows}

@@ -16,7 +16,7 @@ from sparsemm.reporting.summary import in_order
 from sparsemm.reporting.tables.claims import read_claims
 
 # Okabe and Ito's colours, as those of the methods; a verdict also has its letter, for readers in grey.
-COLORS = {HOLDS: "#009E73", FAILS: "#D55E00", UNDECIDED: "#7F7F7F", NOT_RUN: "#BBBBBB"}
+COLORS = {HOLDS: "#009E73", FAILS: "#D55E00", UNDECIDED: "#7F7F7F", NOT_RUN: "#999999"}
 _MARKERS = "osD^vP"  # of the models
 _ROW, _HEAD = 0.17, 0.52  # inches of a row, and of a panel's title and axis
 _WIDTH, _HEIGHT = 8.2, 11.4  # an upright page
@@ -97,16 +97,16 @@ def _panel(
     left = 0.185 + 0.5 * column
     axes = figure.add_axes((left, (top - height - 0.2 * scale) / tall, 0.225, height / tall))
     axes.set_title(f"{number}  {TITLES[number]}", loc="left", fontweight="bold", x=-0.76, pad=3)
-    run = [claim for claim in rows if claim.verdict != NOT_RUN]
+    shown = any(claim.effect == claim.effect or claim.paper == claim.paper for claim in rows)
     for index, claim in enumerate(rows):
         _effect(axes, len(rows) - 1 - index, claim, marker[claim.model])
     _ticks(axes, rows)
-    if run:
+    if shown:
         _bounds(axes, rows)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.08)
-    if number == "C8" and run:  # a flat line and a steep one
+    if number == "C8" and shown:  # a flat line and a steep one
         axes.set_xscale("symlog", linthresh=0.2)
         axes.xaxis.set_major_locator(FixedLocator(_GROWTHS))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -114,7 +114,7 @@ def _panel(
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
-    if not run:
+    if not shown:
         axes.set_xticks([])
         axes.grid(visible=False)
     return float(top - height - _HEAD * scale)
@@ -122,18 +122,14 @@ def _panel(
 
 def _effect(axes: Axes, y: int, claim: Claim, marker: str) -> None:
     color = COLORS[claim.verdict]
-    if claim.verdict == NOT_RUN:
-        axes.text(
-            0.02, y, NOT_RUN, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color="#777777"
-        )
-    else:
+    if claim.verdict != NOT_RUN:
         axes.plot([claim.low, claim.high], [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
         axes.plot([claim.effect], [y], color=color, marker=marker, markersize=4.2, linestyle="", zorder=3)
-        axes.text(
-            1.02, y, claim.verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color=color
-        )
     if claim.paper == claim.paper:
         axes.plot([claim.paper], [y], color="#000000", marker="x", markersize=4, linestyle="", zorder=4)
+    axes.text(
+        1.02, y, claim.verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color=color
+    )
 
 
 def _ticks(axes: Axes, rows: list[Claim]) -> None:

@@ -117,5 +117,10 @@ def _row(claim: Claim) -> Row:
     if pd.notna(claim.low):
         effect += f" [{claim.low:+.3f}, {claim.high:+.3f}]"
     paper = MISSING if pd.isna(claim.paper) else f"{claim.paper:+.3f}"
-    shown = [effect, f"{claim.bound:+.3f}", paper, Cell(claim.verdict, claim.verdict == HOLDS)]
+    shown: list[str | Cell] = [
+        effect,
+        f"{claim.bound:+.3f}",
+        paper,
+        Cell(claim.verdict, claim.verdict == HOLDS),
+    ]
     return [claim.id, claim.statement, claim.model, claim.where or MISSING, claim.detail or MISSING, *shown]
