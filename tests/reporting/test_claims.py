@@ -133,7 +133,6 @@ def test_a_trial_of_two_rows_decides_nothing_of_its_answers(tmp_path: Path) -> N
     answers_of = numbers[~numbers["id"].str.startswith("C1")]
     assert set(answers_of["verdict"]) <= {UNDECIDED, NOT_RUN}
     assert "A trial run of the first 2 rows" in (tmp_path / "claims.md").read_text(encoding="utf-8")
-    figures.figure_claims(tmp_path / "claims.csv", tmp_path / "figure_claims")
 
 
 def test_the_papers_models_stand_beside_their_own_numbers(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ SCORES = expand("<results>/scores/{model}.parquet", model=MODELS)
 SAMPLES = expand("<results>/scores/samples/{model}.parquet", model=MODELS)
 # Scores on further probe sets, where the configuration names some.
 SET_SCORES = expand(
-    "<results>/scores/sets/{set}/{model}.parquet", set=config["probe"].get("sets", []), model=MODELS
+    "<results>/scores/sets/{set}/{model}.parquet", set=config.get("probes", []), model=MODELS
 )
 KEEP = expand("<results>/keep/{model}.parquet", model=MODELS)
 PREDICTIONS = [
