@@ -41,7 +41,7 @@ def at_or_above(evidence: Evidence, model: str) -> list[Claim]:
         theirs, of = evidence.paper(model).difference("sparsemm", OTHERS, benchmark)
         better = sum(test.low > 0 for test in own)
         worse = sum(failed(test, test.p_fails) for test in own)
-        said = f"of {len(tests)} comparisons {better} clearly above, {worse} below"
+        said = f"of {len(tests)} comparisons {better} have an interval above 0, {worse} are shown to be below"
         here = replace(claim, where=benchmark, paper=theirs, paper_of=of)
         rows.append(judged(here, own, corrected=False, detail=said))
     return rows or [_beside(claim, evidence, model)]
