@@ -14,7 +14,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 
 
-# `snakemake figures`, with every result file there, draws them as they are: results fetched from another machine are
+# `snakemake figures` or `claims`, with every result file there, draws them as they are: results fetched from another machine are
 # older than this checkout's code, and torch need not be installed. Without the rules that make them, the results are
 # plain input files. --rerun-triggers mtime is not enough (a probe file that was touched would run the models again),
 # nor is ancient() (it ignores the age of a rule's inputs, not of what those are made from).
@@ -108,6 +108,13 @@ rule figures:
     input:
         TABLE_FILES,
         FIGURE_FILES,
+
+
+# The paper's claims, judged on this run's result files, and their figure; from cached results no model runs.
+rule claims:
+    input:
+        expand("<results>/paper/claims.{kind}", kind=("csv", "md", "tex")),
+        expand("<results>/paper/figure_claims.{kind}", kind=("pdf", "png")),
 
 
 # Tables, figures and the page that shows them.

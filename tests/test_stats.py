@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sparsemm import stats
 from sparsemm.errors import InputError
@@ -99,3 +101,57 @@ def test_spearman() -> None:
 def test_bad_input(call, words: str) -> None:
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_one_sided_p_values_are_shares_of_the_draws() -> None:
+    draws = np.arange(1, 100) / 100  # 0.01 to 0.99
+    assert stats.sides(draws, 0.05) == (pytest.approx(6 / 100), pytest.approx(96 / 100))
+    assert stats.sides(draws, -1.0)[0] == pytest.approx(1 / 100)
+    assert stats.sides(np.array([0.1 + 0.2 - 0.3]), 0.0) == (1.0, 1.0)  # the last bits are no difference
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    draws = np.random.default_rng(0).normal(0.0, 0.01, 4000)
+    inside, outside = stats.equivalence(draws, 0.05)
+    assert inside < 0.001
+    assert outside == 1.0
+    inside, outside = stats.equivalence(draws - 0.2, 0.05)
+    assert inside == 1.0
+    assert outside < 0.001
+    assert stats.equivalence(draws + 0.05, 0.05)[0] == pytest.approx(0.5, abs=0.05)
+
+
+def test_holm_adjusts_as_by_hand() -> None:
+    np.testing.assert_allclose(stats.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(stats.holm([0.5, 0.9]), [1.0, 1.0])
+    assert stats.holm([]).shape == (0,)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_the_values_and_bonferroni(values: list[float]) -> None:
+    adjusted = stats.holm(values)
+    assert (adjusted >= np.array(values) - 1e-15).all()
+    assert (adjusted <= np.minimum(1.0, np.array(values) * len(values)) + 1e-15).all()
+    assert (np.diff(adjusted[np.argsort(values, kind="stable")]) >= 0).all()
+
+
+def test_ratios_leave_out_draws_without_one() -> None:
+    found = stats.ratios(np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0, 4.0]))
+    np.testing.assert_allclose(found, [0.5, 0.75])
+
+
+def test_growth_of_a_line_and_its_interval() -> None:
+    tokens = [2048, 4096, 8192, 16384, 32768]
+    exact, draws = stats.growths(tokens, [10 + 10 * (t - 2048) / 30720 for t in tokens])
+    assert exact == pytest.approx(1.0)
+    np.testing.assert_allclose(draws, 1.0, atol=1e-6)
+    rng, covered = np.random.default_rng(0), 0
+    for seed in range(200):
+        noisy = [10 + 10 * (t - 2048) / 30720 + rng.normal(0, 0.5) for t in tokens]
+        low, high = stats.interval(stats.growths(tokens, noisy, draws=500, seed=seed)[1])
+        covered += low <= 1.0 <= high
+    assert 180 <= covered <= 198
+    with pytest.raises(InputError, match="three points"):
+        stats.growths([1, 2], [1.0, 2.0])
+    with pytest.raises(InputError, match="start above 0"):
+        stats.growths([1, 2, 3], [-1.0, 0.0, 1.0])

@@ -1,4 +1,7 @@
-"""Bootstrap intervals, paired tests and rank correlation, in numpy. The same values and seed give the same result."""
+"""Bootstrap intervals, paired and one-sided tests and rank correlation, in numpy.
+
+The same values and seed give the same result.
+"""
 
 from __future__ import annotations
 
@@ -159,6 +162,75 @@ def paired_permutation(
         signs = rng.integers(0, 2, (min(step, draws - start), len(differences))) * 2 - 1
         larger += int((np.abs(signs @ differences) >= observed - 1e-12).sum())
     return (larger + 1) / (draws + 1)
+
+
+def sides(draws: NDArray[np.float64], bound: float) -> tuple[float, float]:
+    """One-sided bootstrap p values (above, below) of the hypotheses "at most `bound`" and "at least `bound`".
+
+    Each is the share of the resampled values that agree with its hypothesis, with one added to the counts.
+    """
+    values = np.round(draws - bound, 12)  # sums in another order differ in the last bits
+    above, below = int((values <= 0).sum()), int((values >= 0).sum())
+    return (above + 1) / (len(draws) + 1), (below + 1) / (len(draws) + 1)
+
+
+def equivalence(draws: NDArray[np.float64], margin: float) -> tuple[float, float]:
+    """Two one-sided tests: p values (inside, outside) of "further than `margin` from 0" and "at most `margin` from 0".
+
+    The first is the larger of the two one-sided p values, the second twice the smaller one of the opposite sides.
+    """
+    over_low, under_low = sides(draws, -margin)
+    over_high, under_high = sides(draws, margin)
+    return max(over_low, under_high), min(1.0, 2.0 * min(under_low, over_high))
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Holm's adjusted p values: with those at most a level rejected, any rejection is false at most that often."""
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1.0, steps)
+    return adjusted
+
+
+def ratios(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ratios of resampled means [draws]; draws whose denominator is not above 0 have none and are left out."""
+    kept = denominators > 0
+    found: NDArray[np.float64] = numerators[kept] / denominators[kept]
+    return found
+
+
+def growths(
+    x: ArrayLike, y: ArrayLike, *, draws: int = 2000, seed: int = 0
+) -> tuple[float, NDArray[np.float64]]:
+    """How much a straight line through points grows from the smallest x to the largest, as a share of where it starts.
+
+    Args:
+        x, y: at least three points [N], with two different x.
+        draws: lines drawn around the fitted one, by the t distribution of least squares.
+        seed: of the draws.
+
+    Returns:
+        The growth of the fitted line, and that of each drawn line.
+
+    Raises:
+        InputError: too few points, or a line that does not start above 0.
+    """
+    at, values = _checked(x), _checked(y)
+    if len(at) < 3 or np.ptp(at) == 0:
+        raise InputError("a line with an interval needs three points and two different x")
+    design = np.column_stack([(at - at.min()) / np.ptp(at), np.ones(len(at))])
+    fitted, *_ = np.linalg.lstsq(design, values, rcond=None)
+    if fitted[1] <= 0:
+        raise InputError("the fitted line does not start above 0: it has no growth as a share of its start")
+    free = len(at) - 2
+    spread = float(((values - design @ fitted) ** 2).sum()) / free
+    root = np.linalg.cholesky(np.linalg.inv(design.T @ design)) * np.sqrt(spread)
+    rng = np.random.default_rng(seed)
+    scale = np.sqrt(free / rng.chisquare(free, draws))
+    lines = fitted + rng.standard_normal((draws, 2)) @ root.T * scale[:, None]
+    return float(fitted[0] / fitted[1]), ratios(lines[:, 0], lines[:, 1])
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

@@ -19,8 +19,19 @@ from helpers.hub_models import paper_hub
 from project import make_project, snakemake
 
 CALL = ("paper", "--resources", "gpu=0", "--configfile", "config/paper.yaml", "--config", "limit=4")
-TABLES = ("table1", "table2", "table3", "table4", "table5", "table6", "comparison", "repro", "rules")
-FIGURES = ("figure2", "figure4", "figure5", "figure6", "figure7", "figure10")
+TABLES = (
+    "claims",
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "comparison",
+    "repro",
+    "rules",
+)
+FIGURES = ("figure_claims", "figure2", "figure4", "figure5", "figure6", "figure7", "figure10")
 
 
 def run(folder: Path) -> None:

@@ -45,6 +45,9 @@ MAKERS: dict[str, Callable[[Run, Path], None]] = {
     "findings": lambda run, stem: tables.findings(
         run.predictions, stem, masks=run.masks, efficiency=run.efficiency, scores=run.scores
     ),
+    "claims": lambda run, stem: tables.claims(
+        stem, predictions=run.predictions, scores=run.scores, samples=run.samples, masks=run.masks
+    ),
     "comparison": lambda run, stem: tables.comparison(run.predictions, PAPER, stem),
 }
 

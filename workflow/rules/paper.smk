@@ -15,6 +15,17 @@ PAPER_NUMBERS = {
 
 # By name: the function's inputs, the file it is in, and further arguments.
 TABLES = {
+    "claims": {
+        "inputs": {
+            **SCORED,
+            "samples": SAMPLES,
+            "masks": MASKS,
+            "efficiency": EFFICIENCY,
+            "sets": SET_SCORES,
+            "paper": list(PAPER_NUMBERS.values()),
+        },
+        "code": "reporting/tables/claims.py",
+    },
     "findings": {
         "inputs": {**SCORED, "masks": MASKS, "efficiency": EFFICIENCY},
         "code": "reporting/tables/findings.py",
@@ -65,6 +76,10 @@ TABLES = {
 }
 CURVES = {"predictions": PREDICTIONS, "run_scores": RUN_SCORES, "paper": PAPER_NUMBERS["tables5and6"]}
 FIGURES = {
+    "figure_claims": {
+        "inputs": {"claims": "<results>/paper/claims.csv"},
+        "code": "reporting/figures/claims.py",
+    },
     "figure_patches": {
         "inputs": {"patches": PATCHES, "probe": PROBES},
         "code": "reporting/figures/patches.py",

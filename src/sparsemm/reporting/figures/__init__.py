@@ -1,4 +1,4 @@
-"""The paper's figures and two of our own, by name. Each is a function of result files and the path of the figure."""
+"""The paper's figures and three of our own, by name. Each is a function of result files and the path of the figure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sparsemm.reporting.figures.accuracy import figure4, figure5
 from sparsemm.reporting.figures.audit import figure_audit
+from sparsemm.reporting.figures.claims import figure_claims
 from sparsemm.reporting.figures.efficiency import figure6
 from sparsemm.reporting.figures.heatmap import figure2
 from sparsemm.reporting.figures.maps import figure10, figure11
@@ -15,6 +16,7 @@ from sparsemm.reporting.figures.probes import figure8, figure9
 
 # Name of the figure's files -> the function that draws it, in the order of the report.
 FIGURES: dict[str, Callable[..., None]] = {
+    "figure_claims": figure_claims,
     "figure_patches": figure_patches,
     "figure2": figure2,
     "figure4": figure4,
@@ -39,5 +41,6 @@ __all__ = [
     "figure10",
     "figure11",
     "figure_audit",
+    "figure_claims",
     "figure_patches",
 ]
