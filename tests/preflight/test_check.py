@@ -32,7 +32,7 @@ def settings(base: dict[str, Any] = PAPER, **changes: Any) -> dict[str, Any]:
     """A configuration as Snakemake merges it: sections of the default filled in."""
     config = copy.deepcopy(DEFAULT) | {"limit": None}
     for key, value in copy.deepcopy(base).items():
-        whole = key in ("models", "benchmarks") or not isinstance(value, dict)
+        whole = key in ("models", "probes", "benchmarks") or not isinstance(value, dict)
         config[key] = value if whole else config[key] | value
     return config | changes
 

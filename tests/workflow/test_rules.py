@@ -184,7 +184,8 @@ def test_shard_out_of_range_is_told(project: Path) -> None:
 
 
 def test_missing_checkpoint_is_one_line_and_leaves_no_file(project: Path) -> None:
-    done = snakemake(project, "scores", "--configfile", str(ROOT / "tests" / "workflow" / "mini.yaml"))
+    mini = str(ROOT / "tests" / "workflow" / "mini.yaml")
+    done = snakemake(project, "results/mini/scores/mini.parquet", "--configfile", mini)
     assert done.returncode != 0
     log = (project / "results/mini/logs/patches/mini.log").read_text(encoding="utf-8")
     assert len(log.splitlines()) == 1
