@@ -51,7 +51,7 @@ def table(folder: Path, **given: list[Path]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return make_run(tmp_path_factory.mktemp("run"), loser="synth-chart", budgets=(12, 16, 24, 32, 64))
+    return make_run(tmp_path_factory.mktemp("run"), loser="synth-chart")
 
 
 @pytest.fixture(scope="module")
