@@ -49,7 +49,10 @@ def test_pins_are_exact_and_have_no_local_part() -> None:
 
 def test_conda_environment_names_the_pinned_versions() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    named = dict(line.split("=", 1) for line in environment["dependencies"] if not line.startswith("python>"))
+    lines = [line for line in environment["dependencies"] if isinstance(line, str)]
+    named = dict(line.split("=", 1) for line in lines if line != "pip" and not line.startswith("python>"))
+    (by_pip,) = (line["pip"] for line in environment["dependencies"] if not isinstance(line, str))
+    named |= dict(line.split("==", 1) for line in by_pip)
     runtime: list[str] = project()["dependencies"]  # type: ignore[assignment]
     # Snakemake itself makes the environment; its jobs need the rest.
     needed = {normal(Requirement(line).name) for line in runtime} - {"snakemake"}

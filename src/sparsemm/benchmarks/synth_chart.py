@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value, draw_page
 from sparsemm.metrics import relaxed_accuracy
 
 
@@ -12,5 +14,9 @@ def _score(row: Row, prediction: str) -> float:
 
 
 SYNTH_CHART = SyntheticBenchmark(
-    "synth-chart", "relaxed accuracy", new_tokens=8, ask=ask_value, score=_score, kind="chart"
+    "synth-chart",
+    "relaxed accuracy",
+    new_tokens=8,
+    draw=partial(draw_page, ask=ask_value, kind="chart"),
+    score=_score,
 )

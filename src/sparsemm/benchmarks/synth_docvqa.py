@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value, draw_page
 from sparsemm.metrics import anls
 
 
@@ -11,4 +13,6 @@ def _score(row: Row, prediction: str) -> float:
     return anls(prediction, row["answers"])
 
 
-SYNTH_DOCVQA = SyntheticBenchmark("synth-docvqa", "ANLS", new_tokens=12, ask=ask_value, score=_score)
+SYNTH_DOCVQA = SyntheticBenchmark(
+    "synth-docvqa", "ANLS", new_tokens=12, draw=partial(draw_page, ask=ask_value), score=_score
+)

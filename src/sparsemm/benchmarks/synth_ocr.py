@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, draw_page
 from sparsemm.documents.pages import READ_PROMPT, Document
 from sparsemm.metrics import contains_accuracy
 
@@ -18,4 +19,6 @@ def _score(row: Row, prediction: str) -> float:
     return contains_accuracy(prediction, row["answers"])
 
 
-SYNTH_OCR = SyntheticBenchmark("synth-ocr", "accuracy", new_tokens=160, ask=_ask, score=_score)
+SYNTH_OCR = SyntheticBenchmark(
+    "synth-ocr", "accuracy", new_tokens=160, draw=partial(draw_page, ask=_ask), score=_score
+)
