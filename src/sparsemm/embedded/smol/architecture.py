@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +89,7 @@ def build(name: str, base: Base, *, tower: Tower | None = None, seed: int = 0) -
         (newline,) = base.tokenizer("\n", add_special_tokens=False)["input_ids"]
         model.model.image_newline.data.copy_(base.weights["embed_tokens.weight"][newline])
     template = _TEMPLATE.replace("IMAGE", "".join(IMAGE[name]))
-    return model, make_processor(base.tokenizer, template)
+    return model, make_processor(copy.deepcopy(base.tokenizer), template)
 
 
 def _token(base: Base, token: str) -> int:

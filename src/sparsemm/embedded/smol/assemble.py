@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from sparsemm.embedded.smol import lora
-from sparsemm.embedded.smol.architecture import NAMES, TOWERS, Tower, build
+from sparsemm.embedded.smol.architecture import NAMES, Tower, build
 from sparsemm.embedded.smol.base import Base, load_base
 from sparsemm.errors import InputError
 
