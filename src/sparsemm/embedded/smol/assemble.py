@@ -47,7 +47,9 @@ def save_adapter(model: Any, name: str, tower: Tower, file: str | Path) -> None:
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".tmp")
-    save_file(adapter_of(model), beside, metadata={"model": name, "tower": json.dumps(vars(tower))})
+    facts = {"model": name, "tower": vars(tower)}
+    # One entry: the file has several in any order.
+    save_file(adapter_of(model), beside, metadata={"adapter": json.dumps(facts)})
     beside.replace(path)
 
 
@@ -60,10 +62,10 @@ def load_adapter(folder: str | Path) -> tuple[str, Tower, dict[str, torch.Tensor
     file = Path(folder) / ADAPTER
     try:
         with safe_open(file, framework="pt") as opened:
-            facts = opened.metadata() or {}
+            facts = json.loads((opened.metadata() or {})["adapter"])
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
         name = facts["model"]
-        tower = Tower(**json.loads(facts["tower"]))
+        tower = Tower(**facts["tower"])
     except FileNotFoundError as error:
         raise InputError(f"{file}: no such adapter; `git checkout` restores a shipped one") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -70,7 +70,9 @@ class Reader(nn.Module):
         self.whole.set_attn_implementation({"text_config": "smol_training"})
         width = self.whole.model.multi_modal_projector.linear_1.out_features if self.tiled else 0
         width = width or self.whole.model.visual.merger.hidden_size
-        self.glyphs = nn.Linear(width, SLOTS * CLASSES)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.glyphs = nn.Linear(width, SLOTS * CLASSES)
         token = {char: self.ids(char)[0] for char in [*map(chr, range(32, 127)), "\n"]}
         self.spelt = token
         symbols = [token.get(symbol, token[_JOINT]) for symbol in " " + SYMBOLS]
@@ -103,7 +105,8 @@ class Reader(nn.Module):
     def load_state_dict(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Take over what is trained."""
         missing, unexpected = super().load_state_dict(state, strict=False)
-        assert not unexpected and all(_frozen(key) for key in missing), (unexpected, missing)
+        assert not unexpected, unexpected
+        assert all(_frozen(key) for key in missing), missing
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, special tokens by name."""

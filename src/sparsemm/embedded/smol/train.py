@@ -26,6 +26,8 @@ from sparsemm.embedded.smol.reader import Reader
 from sparsemm.embedded.stages import Compute, Schedule, run_schedule
 
 BLANK_WEIGHT = 0.1  # loss weight of patches without a character, which are the majority
+TEXTS = 8  # patches with characters, from which on a tile has much text
+SPARSE = 0.25  # share of the tiles with less that dense supervision uses
 
 
 @dataclass(frozen=True)
@@ -103,25 +105,38 @@ def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, tor
 
 
 def tiles(
-    reader: Reader, seed: str, count: int, *, fonts: str = "train", split: str = "train"
+    reader: Reader, seed: str, count: int, *, fonts: str = "train", split: str = "train", sparse: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tiles [N, 3, 96, 96] and classes [N, patches, SLOTS] of `count` pages; where there are small images of whole
-    pages, they are among the tiles and read as blank."""
+    """Tiles of `count` pages, [N, 3, 96, 96], and their classes, [N, patches, SLOTS].
+
+    Where a model sees small images of whole pages, they are among the tiles and read as blank.
+
+    Args:
+        reader: the model.
+        seed: of the pages.
+        count: of the pages.
+        fonts: group of faces.
+        split: of the words.
+        sparse: the share that is kept of small images and of tiles with little text.
+    """
     rng = random.Random(seed)
     images, wanted = [], []
     for _ in range(count):
         page = placed(draw(rng, fonts=fonts, split=split), tiled=True)
-        grid = cut_classes(page.padded)
+        classes = cut_classes(page.padded)
         images.append(cut(pixels(page.document.image)))
-        wanted.append(grid)
         if reader.tiled:
             images.append(pixels(page.small)[None])
-            wanted.append(torch.zeros_like(grid[:1]))
-    return torch.cat(images), torch.cat(wanted)
+            classes = torch.cat([classes, torch.zeros_like(classes[:1])])
+        wanted.append(classes)
+    image, classes = torch.cat(images), torch.cat(wanted)
+    texts = (classes[..., 0] > 0).sum(1).tolist()
+    kept = [number for number, text in enumerate(texts) if text >= TEXTS or rng.random() < sparse]
+    return image[kept], classes[kept]
 
 
 def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, classes = tiles(reader, seed, stage.batch)
+    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
     features, _ = reader.see(images)
     logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [N, patches, SLOTS, CLASSES]
     weight = torch.where(classes == 0, BLANK_WEIGHT, 1.0)
@@ -136,7 +151,7 @@ def glyph_accuracy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 
 
 def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, classes = tiles(reader, seed, stage.batch)
+    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
     _, out = reader.see(images)
     wanted = reader.meanings(classes)
     weight = torch.where(classes[..., 0] == 0, 2 * BLANK_WEIGHT, 1.0)
