@@ -18,8 +18,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: setup
 	"$(BIN)/snakemake" --cores all $(ARGS)
 
+# A file of tests is run by one process, so that its fixtures are made once; more than four are short of memory.
 test: setup-dev
-	"$(BIN)/python" -m pytest $(ARGS)
+	"$(BIN)/python" -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 figures: setup
 	"$(BIN)/snakemake" --cores all figures $(ARGS)

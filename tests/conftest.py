@@ -53,3 +53,8 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the whole run of the workflow: where several processes share the tests, it would be waited for."""
+    items.sort(key=lambda item: item.path.name != "test_run.py")

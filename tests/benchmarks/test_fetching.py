@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from sparsemm.benchmarks import get_benchmark
-from sparsemm.benchmarks.fetching import fetch_rows, wanted_sources
+from sparsemm.benchmarks.fetching import fetch_rows
 from sparsemm.benchmarks.stored import stored_origin
 from sparsemm.errors import InputError
 from sparsemm.sources.lock import LockedFile, read_lock, write_lock
-from sparsemm.sources.obtain import Wanted, locked_source
+from sparsemm.sources.obtain import locked_source
 
 from helpers import hub_data
 from helpers.hub import Hub, Repository, local_hub, use_hub
@@ -131,19 +131,6 @@ def test_a_full_disk_is_one_line(hub: Hub, tmp_path: Path, monkeypatch: pytest.M
         InputError, match=r"cannot be stored in .*/ocrbench \(No space left on device\); make room"
     ):
         fetched(tmp_path)
-
-
-def test_wanted_are_models_data_sets_and_probe_set_that_have_an_id() -> None:
-    models = {"a": {"path": "x"}, "b": {"hub": "some/model", "revision": "v1"}}
-    benchmarks = {"synth-ocr": {}, "gqa": {"hub": ["my/gqa"]}, "docvqa": {"revision": "v2"}}
-    probe = {"source": "x", "hub": "some/probe"}
-    assert wanted_sources(models, benchmarks, probe) == [
-        Wanted("model", ("some/model",), "v1"),
-        Wanted("dataset", ("my/gqa",), "main"),
-        Wanted("dataset", ("lmms-lab/DocVQA", "lmms-lab-encoder/DocVQA"), "v2"),
-        Wanted("dataset", ("some/probe",), "main"),
-    ]
-    assert wanted_sources({}, {"synth-ocr": {}}, {"source": "generated"}) == []
 
 
 def test_repositories_of_the_helper_are_those_of_the_paper() -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sparsemm.preflight.access import Found, ask, repositories
+from sparsemm.benchmarks.named import named_sources
+from sparsemm.preflight.access import Found, ask
 from sparsemm.preflight.machine import this_machine
 from sparsemm.sources.hub import resolve
 from sparsemm.sources.lock import write_lock
 
 from helpers.hub import Hub, Repository, local_hub, use_hub
-from helpers.paper_hub import PAPER, QWEN, data_set, model, paper_hub
+from helpers.hub_metadata import PAPER, QWEN, data_set, metadata_hub, model
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +36,16 @@ def served(
 
 
 def answers(lock: Path = Path("lock.yaml")) -> dict[str, Found]:
-    return {each.wanted.key: each for each in ask(repositories(PAPER), lock)}
+    return {
+        each.named.key: each
+        for each in ask(named_sources(PAPER["models"], PAPER["benchmarks"], PAPER["probe"]), lock)
+    }
 
 
 def test_every_repository_of_the_paper_is_asked_for_once(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with served(paper_hub(), project, monkeypatch) as hub:
+    with served(metadata_hub(), project, monkeypatch) as hub:
         found = answers()
         assert hub.asked("/revision/") == len(found) == 12
         assert hub.asked("/resolve/") == 0, "no file is asked for"
@@ -52,7 +56,7 @@ def test_every_repository_of_the_paper_is_asked_for_once(
 def test_an_unknown_id_goes_on_to_the_next_and_is_a_line_without_one(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = paper_hub()
+    parts = metadata_hub()
     del parts["benchmarks.ocrbench"]
     parts["benchmarks.docvqa"] = replace(parts["benchmarks.docvqa"], id="lmms-lab-encoder/DocVQA")
     with served(parts, project, monkeypatch):
@@ -70,7 +74,7 @@ def test_an_unknown_id_goes_on_to_the_next_and_is_a_line_without_one(
 def test_a_gated_repository_needs_a_token_that_may_read_it(
     project: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
-    parts = paper_hub() | {"models.qwen2-vl-7b": model(QWEN, gated=True, listed=listed)}
+    parts = metadata_hub() | {"models.qwen2-vl-7b": model(QWEN, gated=True, listed=listed)}
     with served(parts, project, monkeypatch) as hub:
         closed = answers()["models.qwen2-vl-7b"]
         assert not this_machine().token
@@ -92,7 +96,7 @@ def test_what_is_there_is_not_asked_for(project: Path, monkeypatch: pytest.Monke
         (project / place).mkdir(parents=True)
     (project / "data/benchmarks/gqa/index.parquet").touch()
     (project / "data/fetched/models/llava-next-vicuna-7b.json").touch()
-    with served(paper_hub(), project, monkeypatch) as hub:
+    with served(metadata_hub(), project, monkeypatch) as hub:
         found = answers()
         assert hub.asked("/revision/") == 8
     there = {key for key, each in found.items() if each.says == "not needed: the files are there"}
@@ -101,9 +105,9 @@ def test_what_is_there_is_not_asked_for(project: Path, monkeypatch: pytest.Monke
 
 def test_the_locked_commit_is_asked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = project / "lock.yaml"
-    with served(paper_hub(), project, monkeypatch):
+    with served(metadata_hub(), project, monkeypatch):
         write_lock(lock, [resolve("dataset", "echo840/OCRBench")])
-    changed = paper_hub() | {"benchmarks.ocrbench": data_set("ocrbench", b"other rows")}
+    changed = metadata_hub() | {"benchmarks.ocrbench": data_set("ocrbench", b"other rows")}
     with served(changed, project, monkeypatch):
         found = answers(lock)["benchmarks.ocrbench"]
     assert "has no revision" in found.fault

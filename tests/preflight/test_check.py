@@ -20,7 +20,7 @@ from sparsemm.preflight.report import report
 from sparsemm.results.parquet import write_table
 
 from helpers.hub import Hub, local_hub, use_hub
-from helpers.paper_hub import PAPER, QWEN, VICUNA, paper_hub
+from helpers.hub_metadata import PAPER, QWEN, VICUNA, metadata_hub
 from project import ROOT
 
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def asked(config: dict[str, Any], gpus: int = 1) -> Asked:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.chdir(tmp_path)
-    with local_hub(*paper_hub().values()) as hub:
+    with local_hub(*metadata_hub().values()) as hub:
         use_hub(hub, tmp_path, monkeypatch)
         yield hub
 

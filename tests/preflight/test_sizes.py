@@ -14,7 +14,7 @@ from sparsemm.preflight.machine import Gpu, Machine, read_gpus
 from sparsemm.preflight.prompts import most_image_tokens, prompts_of
 from sparsemm.preflight.sizes import TEXT_DEFAULTS, VISION_DEFAULTS, ModelSizes, UnknownSizes, read_sizes
 
-from helpers.paper_hub import CONFIGS, MISTRAL, NUMBERS, QWEN, VICUNA
+from helpers.hub_metadata import CONFIGS, MISTRAL, NUMBERS, QWEN, VICUNA
 from project import ROOT
 
 RULES = {"prompt": "rules"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.hub import Hub, local_hub
-from helpers.paper_hub import QWEN, model, paper_hub
+from helpers.hub_metadata import QWEN, metadata_hub, model
 from project import ROOT, make_project, snakemake
 
 pytestmark = pytest.mark.long
@@ -38,7 +38,7 @@ def online(hub: Hub, home: Path, token: str = "") -> dict[str, str]:
 
 
 def test_the_papers_run_with_everything_in_reach(project: Path, tmp_path: Path) -> None:
-    with local_hub(*paper_hub().values()) as hub:
+    with local_hub(*metadata_hub().values()) as hub:
         for _ in range(2):
             done = snakemake(project, *TARGET, **online(hub, tmp_path / "home"))
             assert done.returncode == 0, done.stderr
@@ -58,7 +58,7 @@ def test_the_papers_run_with_everything_in_reach(project: Path, tmp_path: Path) 
 
 
 def test_each_fault_is_a_line_and_the_exit_says_so(project: Path, tmp_path: Path) -> None:
-    parts = paper_hub() | {"models.qwen2-vl-7b": model(QWEN, gated=True, listed=True)}
+    parts = metadata_hub() | {"models.qwen2-vl-7b": model(QWEN, gated=True, listed=True)}
     parts["benchmarks.gqa"] = replace(parts["benchmarks.gqa"], id="renamed/GQA")
     with local_hub(*parts.values()) as hub:
         done = snakemake(project, *TARGET, **online(hub, tmp_path / "home"))
@@ -83,7 +83,7 @@ def test_each_fault_is_a_line_and_the_exit_says_so(project: Path, tmp_path: Path
 
 def test_a_part_of_the_run_is_checked_alone(project: Path, tmp_path: Path) -> None:
     part = ("--config", "models=qwen2-vl-7b", "benchmarks=ocrbench,gqa", "limit=4")
-    parts = paper_hub()
+    parts = metadata_hub()
     wanted = {
         parts[key].id for key in ("models.qwen2-vl-7b", "benchmarks.ocrbench", "benchmarks.gqa", "probe")
     }

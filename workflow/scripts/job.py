@@ -84,6 +84,48 @@ class Job:
         check_commit(LOCK_FILE, "dataset", origin["id"], origin["commit"], index)
         return {"dataset": origin["id"], "dataset_revision": origin["commit"]}
 
+    def benchmark(self) -> Any:
+        """The rule's benchmark, as its entry in the configuration says."""
+        from sparsemm.benchmarks import get_benchmark
+
+        entry = self.snakemake.params.benchmark
+        return get_benchmark(self.snakemake.wildcards.benchmark, max_new_tokens=entry.get("max_new_tokens"))
+
+    def head_scores(self) -> Any:
+        """The visual scores that the rule reads. Raises InputError where they are another model's."""
+        from sparsemm.heads.scores import HeadScores
+
+        scores = HeadScores.load(self.snakemake.input.scores)
+        scores.require_model(self.snakemake.wildcards.model)
+        return scores
+
+    def run_settings(self, batch_size: int) -> Any:
+        """How the rule's answers are made."""
+        from sparsemm.evaluation.settings import RunSettings
+
+        params = self.snakemake.params
+        rules, generation = params.settings["rules"], params.settings["generation"]
+        return RunSettings(batch_size=batch_size, rules=rules, generation=generation, workdir=params.work)
+
+    def write_answers(self, path: str, frame: Any, kind: str, **made: Any) -> None:
+        """Write answers with how they were made, and let go of the finished batches.
+
+        Args:
+            path: of the result file.
+            frame: its rows.
+            kind: of result file.
+            **made: loaded, benchmark, samples and settings of the run.
+        """
+        from sparsemm.evaluation.settings import run_facts
+        from sparsemm.results import resume
+        from sparsemm.results.parquet import write_table
+
+        params, loaded, benchmark = self.snakemake.params, made["loaded"], made["benchmark"]
+        facts = run_facts(loaded, benchmark, made["samples"], made["settings"]) | self.dataset(benchmark)
+        facts |= {"limit": params.settings["limit"], "unreadable": frame.attrs["unreadable"]}
+        write_table(path, frame, kind, self.record(loaded.processor, **facts))
+        resume.discard(params.work)
+
     def _folder(self) -> str:
         """Where the rule's model is: the folder of the configuration, or else where it was fetched to.
 

@@ -3,16 +3,16 @@
 from job import job, say_fetches
 
 with job(snakemake):
-    from sparsemm.benchmarks.fetching import wanted_sources
+    from sparsemm.benchmarks.named import named_sources
     from sparsemm.errors import InputError
     from sparsemm.sources.lock import LOCK_FILE, write_lock
     from sparsemm.sources.obtain import lock_all
 
     say_fetches()
     params = snakemake.params
-    wanted = wanted_sources(params.models, params.benchmarks, params.probe)
-    if not wanted:
+    named = named_sources(params.models, params.benchmarks, params.probe)
+    if not named:
         raise InputError(
             "models, benchmarks: nothing of this configuration comes from the hub; use --configfile config/paper.yaml"
         )
-    write_lock(snakemake.output.lock, lock_all(LOCK_FILE, wanted))
+    write_lock(snakemake.output.lock, lock_all(LOCK_FILE, [each.wanted for each in named]))

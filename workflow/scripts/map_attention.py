@@ -5,13 +5,10 @@ from job import job
 with job(snakemake) as run:
     from sparsemm.heads.attention_maps import attention_maps, choose_heads
     from sparsemm.heads.probe import read_probe
-    from sparsemm.heads.scores import HeadScores
     from sparsemm.results.parquet import write_table
 
     settings = snakemake.params.settings
-    name, asked = snakemake.wildcards.model, settings["attention_maps"]
-    scores = HeadScores.load(snakemake.input.scores)
-    scores.require_model(name)
+    asked, scores = settings["attention_maps"], run.head_scores()
     loaded = run.load_model()
     heads = choose_heads(scores, visual=asked["heads"], other=asked["heads"], seed=settings["seed"])
     frame = attention_maps(

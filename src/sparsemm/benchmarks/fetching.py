@@ -1,15 +1,13 @@
-"""Fetching a benchmark's data set: locked, the split's files as they are, an index; and what a run needs of the hub."""
+"""Fetching a benchmark's data set: locked, the split's files as they are, and an index."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sparsemm.benchmarks.registry import get_benchmark
 from sparsemm.benchmarks.stored import Stored, index_rows
 from sparsemm.sources.fetching import fetch_split
-from sparsemm.sources.obtain import Wanted, locked_source
+from sparsemm.sources.obtain import locked_source
 
 
 def fetch_rows(
@@ -35,21 +33,3 @@ def fetch_rows(
     join = stored.join
     join_files = fetch_split(source, join.config, join.split, folder) if join else []
     return index_rows(stored, folder, files, join_files, {"id": source.id, "commit": source.commit})
-
-
-def wanted_sources(
-    models: Mapping[str, Any], benchmarks: Mapping[str, Any], probe: Mapping[str, Any]
-) -> list[Wanted]:
-    """What a configuration names of the hub: its models, its benchmarks' data sets, its probe set."""
-    found = [
-        Wanted("model", (model["hub"],), model.get("revision", "main"))
-        for model in models.values()
-        if "hub" in model
-    ]
-    for name, entry in benchmarks.items():
-        ids = getattr(get_benchmark(name, hub=entry.get("hub")), "hub", ())
-        if ids:
-            found.append(Wanted("dataset", tuple(ids), entry.get("revision", "main")))
-    if "hub" in probe:
-        found.append(Wanted("dataset", (probe["hub"],), probe.get("revision", "main")))
-    return found

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsemm.benchmarks import get_benchmark
+from sparsemm.benchmarks.named import named_sources
 from sparsemm.errors import InputError
-from sparsemm.preflight.access import Found, ask, repositories, text_of
+from sparsemm.preflight.access import Found, ask, text_of
 from sparsemm.preflight.calibration import Calibration, calibrate
 from sparsemm.preflight.disk import RESULT_ROW_BYTES, Need, Volume, need_of, volumes
 from sparsemm.preflight.hours import Speed, speed_of
@@ -77,7 +78,7 @@ def preflight(asked: Asked, machine: Machine | None = None) -> Checked:
     machine, config = machine or this_machine(), asked.config
     cpu = config["device"] == "cpu" or asked.gpus == 0 or (config["device"] == "auto" and not machine.gpus)
     device = "cpu" if cpu else "cuda"
-    found = ask(repositories(config), Path(LOCK_FILE))
+    found = ask(named_sources(config["models"], config["benchmarks"], config["probe"]), Path(LOCK_FILE))
     checked = Checked(asked, machine, device, speed_of(machine, device), found)
     checked.faults += [each.fault for each in found if each.fault]
     models = _models(checked)
@@ -91,7 +92,7 @@ def preflight(asked: Asked, machine: Machine | None = None) -> Checked:
 
 def _models(checked: Checked) -> dict[str, Model]:
     """The models whose sizes can be read; a fault for each other one that the hub did not answer for already."""
-    answers = {each.wanted.key: each for each in checked.found}
+    answers = {each.named.key: each for each in checked.found}
     models = {}
     for name, entry in checked.asked.config["models"].items():
         answer = answers.get(f"models.{name}")
@@ -126,15 +127,15 @@ def _check_disk(checked: Checked) -> None:
     config, machine = checked.asked.config, checked.machine
     for each in checked.found:
         rows = of_split = None
-        if each.wanted.key.startswith("benchmarks."):
-            name = each.wanted.key.partition(".")[2]
+        if each.named.key.startswith("benchmarks."):
+            name = each.named.key.partition(".")[2]
             entry = config["benchmarks"][name]
             of_split = data_of(name, entry).rows
             rows = None if entry["samples"] == "all" else entry["samples"]
         try:
             need = need_of(each, machine, rows, of_split)
         except InputError as error:
-            checked.faults.append(f"{each.wanted.key}: {error}")
+            checked.faults.append(f"{each.named.key}: {error}")
             continue
         if need is not None:
             checked.needs.append(need)

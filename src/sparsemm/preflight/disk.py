@@ -61,22 +61,22 @@ def need_of(found: Found, machine: Machine, rows: int | None, rows_of_split: int
     Raises:
         InputError: for a data set without the split.
     """
-    source, wanted = found.source, found.wanted
+    source, named = found.source, found.named
     if source is None:
         return None
-    if wanted.kind == "model":
+    if named.wanted.kind == "model":
         folder = machine.cache / f"models--{source.id.replace('/', '--')}"
-        return _need(wanted.key, source, model_files(source), folder / "snapshots" / source.commit, folder)
+        return _need(named.key, source, model_files(source), folder / "snapshots" / source.commit, folder)
     card = text_of(source, CARD)
     names: list[str] = []
-    for config, split in wanted.parts:
+    for config, split in named.parts:
         files = split_files(source, card, config, split)
-        if rows is not None and rows_of_split and len(wanted.parts) == 1:
+        if rows is not None and rows_of_split and len(named.parts) == 1:
             files = files[
                 : max(1, -(-len(files) * rows // rows_of_split))
             ]  # files after the last row stay there
         names += files
-    return _need(wanted.key, source, names, wanted.place, wanted.place)
+    return _need(named.key, source, names, named.place, named.place)
 
 
 def model_files(source: Source) -> list[str]:

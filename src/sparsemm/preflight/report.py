@@ -36,8 +36,8 @@ def _access(checked: Checked) -> Iterator[str]:
         return
     rows = []
     for each in checked.found:
-        name = each.source.id if each.source else ", ".join(each.wanted.ids)
-        rows.append([each.wanted.key, name, each.source.commit[:12] if each.source else "", each.says])
+        name = each.source.id if each.source else ", ".join(each.named.wanted.ids)
+        rows.append([each.named.key, name, each.source.commit[:12] if each.source else "", each.says])
     yield from _table(["for", "repository", "commit", "access"], rows)
 
 

@@ -90,7 +90,7 @@ def data_set(name: str, rows: bytes = b"rows", **changes: Any) -> Repository:
     return Repository("dataset", benchmark.hub[0], files, **changes)
 
 
-def paper_hub() -> dict[str, Repository]:
+def metadata_hub() -> dict[str, Repository]:
     """Every repository of the paper's configuration by its key there."""
     found = {f"models.{key}": model(entry["hub"]) for key, entry in PAPER["models"].items()}
     found |= {f"benchmarks.{name}": data_set(name) for name in PAPER["benchmarks"]}
