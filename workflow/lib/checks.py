@@ -58,6 +58,7 @@ KEYS: dict[str, Check] = {
     "rules": one_of(["paper", "current"]),
     "generation": one_of(GENERATIONS),
     "models.<name>.path": _FILLED,
+    "models.<name>.adapter": _FILLED,
     "models.<name>.family": one_of(FAMILY_NAMES),
     "models.<name>.dtype": one_of(["float32", "float16", "bfloat16"]),
     "models.<name>.hub": _HUB_ID,
@@ -124,6 +125,8 @@ KEYS: dict[str, Check] = {
     "efficiency.warmup": _ZERO_OR_MORE,
 }
 OPTIONAL = {
+    "models.<name>.path",
+    "models.<name>.adapter",
     "models.<name>.hub",
     "models.<name>.revision",
     "models.<name>.prompt",
@@ -223,6 +226,12 @@ def _check_between(config: Config) -> None:
             raise ConfigError(
                 f"config: benchmarks.{name}.shards is {benchmark['shards']} for {samples} samples; "
                 "give each shard at least one sample"
+            )
+    for name, model in config["models"].items():
+        if ("path" in model) == ("adapter" in model):
+            raise ConfigError(
+                f"config: models.{name} needs one of path and adapter; give the folder of a checkpoint as path, "
+                "that of an adapter as adapter"
             )
     ablations = config["ablations"]
     if "rho" in ablations:

@@ -17,6 +17,29 @@ from sparsemm.benchmarks import get_benchmark
 from sparsemm.sources.fetching import MODEL_MARKER, PROBE_MARKER, is_own_copy
 from sparsemm.sources.lock import LOCK_FILE
 
+# Models that `train_smol` trains adapters of.
+ADAPTERS = ("smol-llava-next", "smol-qwen2-vl")
+# What the rule assemble_model writes.
+CHECKPOINT_FILES = (
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
+
+def with_checkpoints(config):
+    """The configuration with the path of every model that is assembled from an adapter: a folder of this run."""
+    assembled = f"results/{config['run']}/checkpoints"
+    models = {
+        name: model | {"path": f"{assembled}/{name}"} if "adapter" in model else model
+        for name, model in config["models"].items()
+    }
+    return config | {"models": models}
+
 
 def checked(config):
     """The configuration of this run, or one clear line."""
@@ -26,7 +49,7 @@ def checked(config):
             checks.replace_sections(config, files, ("models", "probes", "benchmarks")), files
         )
         checks.check(config)
-        config = narrowing.limited(config)
+        config = with_checkpoints(narrowing.limited(config))
         checks.check_writable(f"results/{config['run']}")
     except ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
@@ -101,12 +124,22 @@ def model_files(wildcards):
 
     A missing folder is reported by the job, in one line: other stages and the dry run need no checkpoint.
     """
+    if "adapter" in config["models"][wildcards.model]:
+        return [f"<results>/checkpoints/{wildcards.model}/{name}" for name in CHECKPOINT_FILES]
     if is_fetched(wildcards.model):
         return [MODEL_MARKER.format(model=wildcards.model)]
     folder = Path(config["models"][wildcards.model]["path"])
     # The card, the training curve, and scores that `sparsemm heads --save` left there decide nothing.
     notes = (".md", ".csv", ".parquet")
     return sorted(str(path) for path in folder.glob("*") if path.is_file() and path.suffix not in notes)
+
+
+def adapter_file(wildcards):
+    """The adapter that a model is assembled from, or one clear line if it is not."""
+    model = config["models"][wildcards.model]
+    if "adapter" not in model:
+        raise WorkflowError(f"models.{wildcards.model} is not assembled: it has a path and no adapter")
+    return f"{model['adapter']}/adapter.safetensors"
 
 
 def processor_files(wildcards):

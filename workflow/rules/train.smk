@@ -1,4 +1,4 @@
-# Train the embedded model again. Never part of the default run: the checkpoint under data/models/ is a source file.
+# Train the shipped models again. Never part of the default run: what is under data/models/ are source files.
 # To use a new one, copy results/<run>/train/<model>/checkpoint over data/models/<model>.
 
 
@@ -23,3 +23,28 @@ rule train_embedded:
         code=code_digest("embedded/train.py"),
     script:
         "../scripts/train_embedded.py"
+
+
+# The adapter of a model around SmolLM2. To use a new one, copy it over data/models/<adapter>/adapter.safetensors.
+rule train_adapter:
+    output:
+        adapter="<results>/train/{adapter}/adapter.safetensors",
+    log:
+        "<results>/logs/train/{adapter}.log",
+    benchmark:
+        "<results>/benchmarks/train/{adapter}.tsv"
+    wildcard_constraints:
+        adapter="|".join(ADAPTERS),
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=10000,
+        runtime=360,
+    params:
+        # The optimiser's state and the curve stay here.
+        work=f"{RUN_FOLDER}/work/train/{{adapter}}",
+        settings=settings("seed"),
+        code=code_digest("embedded/smol/train.py"),
+    script:
+        "../scripts/train_adapter.py"

@@ -12,9 +12,7 @@ e2 and after e3.
 
 from __future__ import annotations
 
-import csv
-import math
-import time
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from transformers import AttentionInterface
 from sparsemm.documents.words import ALPHABET
 from sparsemm.embedded import samples
 from sparsemm.embedded.model import build_model, export
+from sparsemm.embedded.stages import Schedule, run_schedule
 
 
 @dataclass(frozen=True)
@@ -195,71 +194,32 @@ def _parameters(trainee: Trainee, name: str) -> list[nn.Parameter]:
     return [parameter for part in parts[name[0]] for parameter in part.parameters()]
 
 
-def _rate(stage: Stage, step: int) -> float:
-    """Learning rate of a step: linear warm-up over 50 steps, then a cosine decay to 2 % of the peak."""
-    if step < 50:
-        return stage.rate * (step + 1) / 50
-    done = (step - 50) / max(1, stage.steps - 50)
-    return stage.rate * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
-
-
 def run_stage(trainee: Trainee, stage: Stage, work: Path, seed: int, report: Callable[[str], None]) -> None:
     """Train one stage, or load it if it is done; resumes from its last checkpoint.
 
     Args:
         trainee: trained in place.
         stage: what to train.
-        work: folder of checkpoints and of curve.csv (stage, step, seconds, loss, accuracy).
+        work: folder of checkpoints and of curve.csv.
         seed: of the data.
-        report: called with a line of progress every 20 steps.
+        report: called with lines of progress.
     """
-    done, part = work / f"stage-{stage.name}.pt", work / f"stage-{stage.name}.part.pt"
-    if done.exists():
-        trainee.load_state_dict(torch.load(done))
-        return
-    parameters = _parameters(trainee, stage.name)
-    optimiser = torch.optim.AdamW(parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    first, spent = 0, 0.0
-    if part.exists():
-        state = torch.load(part)
-        trainee.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        first, spent = state["step"], state["seconds"]
-    began = time.monotonic() - spent
     fast = torch.cpu._is_amx_tile_supported()  # bf16 without AMX is far slower than float32
-    for step, compute in enumerate(_losses(trainee, stage, seed, first), start=first):
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(stage, step)
-        if fast:  # float32 master weights, bf16 compute
-            weights = {name: weight.to(torch.bfloat16) for name, weight in trainee.named_parameters()}
-            loss, accuracy = functional_call(trainee, weights, (compute,))
-        else:
-            loss, accuracy = compute()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        if step % 20 == 19:
-            seconds = time.monotonic() - began
-            row = [stage.name, step + 1, round(seconds, 1), loss.item(), accuracy.item()]
-            with (work / "curve.csv").open("a", newline="") as file:
-                csv.writer(file).writerow(row)
-            report(
-                f"stage {stage.name} step {step + 1} {seconds:.0f} s "
-                f"loss {loss.item():.4f} accuracy {accuracy.item():.3f}"
-            )
-        if step % SAVE_EVERY == SAVE_EVERY - 1:
-            state = {"model": trainee.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            _save({**state, "seconds": time.monotonic() - began}, part)
-    _save(trainee.state_dict(), done)
-    part.unlink(missing_ok=True)
 
+    def step(compute: Any) -> Any:
+        if not fast:
+            return compute()
+        # float32 master weights, bf16 compute
+        weights = {name: weight.to(torch.bfloat16) for name, weight in trainee.named_parameters()}
+        return functional_call(trainee, weights, (compute,))
 
-def _save(state: Any, path: Path) -> None:
-    """Write a checkpoint atomically."""
-    beside = path.with_suffix(".tmp")
-    torch.save(state, beside)
-    beside.replace(path)
+    def losses(first: int) -> Iterator[Any]:
+        for compute in _losses(trainee, stage, seed, first):
+            yield functools.partial(step, compute)
+
+    schedule = Schedule(stage.name, stage.steps, save_every=SAVE_EVERY)
+    parameters = _parameters(trainee, stage.name)
+    run_schedule(trainee, schedule, [(parameters, stage.rate)], losses, work, report)
 
 
 def copy_newline(trainee: Trainee) -> None:

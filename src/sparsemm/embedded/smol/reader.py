@@ -1,0 +1,243 @@
+"""The two models in training: what differs between them in how a page becomes tokens and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AttentionInterface
+
+from sparsemm.documents.rich.document import RICH_PATCH, RICH_TILE
+from sparsemm.embedded.smol import lora
+from sparsemm.embedded.smol.architecture import IMAGE, LLAVA, MERGE, TOWERS, Tower, build
+from sparsemm.embedded.smol.base import Base
+from sparsemm.embedded.smol.pages import Placed, cut, pixels
+from sparsemm.embedded.smol.patches import CLASSES, SLOTS, SYMBOLS
+
+SIDE = RICH_TILE // RICH_PATCH
+SECOND = 0.6  # weight of a patch's second character in its embedding
+_JOINT = "_"  # what a patch inside a word without a character reads as
+
+
+def _attention(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    """Causal attention without a mask: padding is on the right."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=kwargs["scaling"])
+    return out.transpose(1, 2).contiguous(), None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A page among the tokens of a prompt.
+
+    Attributes:
+        ids: of the tokens, image placeholders among them.
+        base: image tokens before those of the grid.
+        rows, columns: of the grid.
+    """
+
+    ids: list[int]
+    base: int
+    rows: int
+    columns: int
+
+
+class Reader(nn.Module):
+    """A model with LoRA in its text model and, beside it, the glyph classifier that its tower is trained with.
+
+    Args:
+        name: one of NAMES.
+        base: the language model.
+        tower: size of the vision tower.
+        seed: of the random weights.
+    """
+
+    def __init__(self, name: str, base: Base, *, tower: Tower | None = None, seed: int = 0) -> None:
+        super().__init__()
+        self.name, self.tower_size = name, tower or TOWERS[name]
+        self.tiled = name == LLAVA
+        self.whole: Any
+        self.whole, self.processor = build(name, base, tower=self.tower_size, seed=seed)
+        lora.insert(self.text, seed)
+        AttentionInterface.register("smol_training", _attention)
+        self.whole.set_attn_implementation({"text_config": "smol_training"})
+        width = self.whole.model.multi_modal_projector.linear_1.out_features if self.tiled else 0
+        width = width or self.whole.model.visual.merger.hidden_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.glyphs = nn.Linear(width, SLOTS * CLASSES)
+        token = {char: self.ids(char)[0] for char in [*map(chr, range(32, 127)), "\n"]}
+        self.spelt = token
+        symbols = [token.get(symbol, token[_JOINT]) for symbol in " " + SYMBOLS]
+        embed = self.whole.get_input_embeddings().weight.detach()
+        self.table = embed[symbols]  # [CLASSES, hidden]; no character reads as a space
+        self.image_id = int(self.whole.config.image_token_id)
+
+    @property
+    def text(self) -> Any:
+        """The text model."""
+        return self.whole.model.language_model
+
+    @property
+    def seeing(self) -> list[nn.Parameter]:
+        """The parameters of tower, projector and newline."""
+        inner = self.whole.model
+        parts = [inner.vision_tower, inner.multi_modal_projector] if self.tiled else [inner.visual]
+        found = [parameter for part in parts for parameter in part.parameters()]
+        return [*found, inner.image_newline] if self.tiled else found
+
+    @property
+    def adapters(self) -> list[nn.Parameter]:
+        """The parameters of LoRA."""
+        return [parameter for parameter in self.text.parameters() if parameter.requires_grad]
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What is trained; the base model is not part of a checkpoint."""
+        return {key: value for key, value in super().state_dict().items() if not _frozen(key)}
+
+    def load_state_dict(self, state: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take over what is trained."""
+        missing, unexpected = super().load_state_dict(state, strict=False)
+        assert not unexpected, unexpected
+        assert all(_frozen(key) for key in missing), missing
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, special tokens by name."""
+        found: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    def spell(self, text: str) -> list[int]:
+        """Token ids of a text spelt in single characters."""
+        return [self.spelt[char] for char in text]
+
+    # What tower and projector make of tiles: [N, patches, width] and [N, patches, hidden].
+    def see(self, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of every patch of tiles before and after the last layer of the projector."""
+        if self.tiled:
+            projector = self.whole.model.multi_modal_projector
+            seen = self.whole.model.vision_tower(tiles).last_hidden_state[:, 1:]
+            before = projector.act(projector.linear_1(seen))
+            return before, projector.linear_2(before)
+        side = RICH_TILE // RICH_PATCH
+        before, after = self._merged(
+            torch.cat([_patchify(tile) for tile in tiles]), [(side, side)] * len(tiles)
+        )
+        return before.view(len(tiles), side * side, -1), after.view(len(tiles), side * side, -1)
+
+    def _merged(
+        self, patches: torch.Tensor, grids: Sequence[tuple[int, int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Qwen2-VL's tower on whole images, given their rows and columns of image tokens."""
+        visual = self.whole.model.visual
+        sizes = torch.tensor([[1, rows * MERGE, columns * MERGE] for rows, columns in grids])
+        hidden = visual(patches, grid_thw=sizes).last_hidden_state
+        merger = visual.merger
+        before = merger.mlp[1](merger.mlp[0](merger.ln_q(hidden).view(-1, merger.hidden_size)))
+        return before, merger.mlp[2](before)
+
+    def image_tokens(self, pages: Sequence[Placed]) -> torch.Tensor:
+        """The image tokens of pages one after the other, as the model packs them, [tokens, hidden]."""
+        if not self.tiled:
+            patches = torch.cat([_patchify(pixels(page.document.image)) for page in pages])
+            sizes = [
+                (p.document.image.height // RICH_PATCH, p.document.image.width // RICH_PATCH) for p in pages
+            ]
+            return self._merged(patches, sizes)[1]
+        tiles = [torch.cat([pixels(page.small)[None], cut(pixels(page.document.image))]) for page in pages]
+        _, features = self.see(torch.cat(tiles))
+        packed = []
+        for page, part in zip(pages, features.split([len(each) for each in tiles])):
+            packed += [part[0], self._packed(page, part[1:])]
+        return torch.cat(packed)
+
+    def _packed(self, page: Placed, tiles: torch.Tensor) -> torch.Tensor:
+        """The high-resolution grid with a newline after each row, [rows * (columns + 1), hidden]."""
+        rows, columns = page.document.image.height // RICH_TILE, page.document.image.width // RICH_TILE
+        grid = tiles.view(rows, columns, SIDE, SIDE, -1).transpose(1, 2)
+        grid = grid.reshape(rows * SIDE, columns * SIDE, -1)[page.rows, page.columns]
+        return self._with_newlines(grid)
+
+    def _with_newlines(self, grid: torch.Tensor) -> torch.Tensor:
+        newline = self.whole.model.image_newline.expand(grid.shape[0], 1, -1)
+        return torch.cat([grid, newline], dim=1).flatten(0, 1)
+
+    def meanings(self, classes: torch.Tensor) -> torch.Tensor:
+        """What a patch should read as, [..., hidden] from classes [..., SLOTS]: its characters' embeddings, the
+        second with less weight."""
+        first, second = self.table[classes[..., 0]], self.table[classes[..., 1]]
+        return first + SECOND * torch.where(classes[..., 1:] > 0, second, torch.zeros(()))
+
+    def text_tokens(self, pages: Sequence[Placed]) -> torch.Tensor:
+        """Image tokens without images: what each patch should read as; the small image reads as blank."""
+        packed = []
+        for page in pages:
+            grid = self.meanings(torch.from_numpy(page.grid))
+            if self.tiled:
+                packed += [self.table[:1].expand(SIDE * SIDE, -1), self._with_newlines(grid)]
+            else:
+                packed.append(grid.flatten(0, 1))
+        return torch.cat(packed)
+
+    def layout(self, page: Placed) -> Layout:
+        """The beginning of a conversation about a page."""
+        rows, columns = page.rows.stop - page.rows.start, page.columns.stop - page.columns.start
+        base = SIDE * SIDE if self.tiled else 0
+        tokens = base + rows * (columns + 1) if self.tiled else rows * columns
+        before, _, after = IMAGE[self.name]
+        ids = [*self.ids("<|im_start|>user\n" + before), *[self.image_id] * tokens, *self.ids(after)]
+        return Layout(ids, base, rows, columns)
+
+    def positions(self, layouts: Sequence[Layout], length: int) -> torch.Tensor | None:
+        """Positions of a batch: None for one after the other, else time, height and width, [3, B, length]."""
+        if self.tiled:
+            return None
+        made = []
+        for layout in layouts:
+            start = layout.ids.index(self.image_id)
+            head = torch.arange(start).expand(3, -1)
+            row, column = torch.meshgrid(
+                torch.arange(layout.rows), torch.arange(layout.columns), indexing="ij"
+            )
+            grid = start + torch.stack([torch.zeros_like(row), row, column]).flatten(1)
+            rest = torch.arange(length - start - grid.shape[1]).expand(3, -1)
+            made.append(torch.cat([head, grid, rest + start + max(layout.rows, layout.columns)], dim=1))
+        return torch.stack(made, dim=1)
+
+    def answer_loss(
+        self, ids: torch.Tensor, targets: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and accuracy over the answers, given all image tokens of the batch."""
+        embeds = self.whole.get_input_embeddings()(ids)
+        embeds = embeds.masked_scatter((ids == self.image_id)[..., None], tokens)
+        extra = {} if positions is None else {"position_ids": positions}
+        hidden = self.text(inputs_embeds=embeds, use_cache=False, **extra).last_hidden_state
+        wanted = targets[:, 1:]
+        mask = wanted != -100
+        logits = self.whole.lm_head(hidden[:, :-1][mask])
+        right = (logits.argmax(-1) == wanted[mask]).float().mean()
+        return F.cross_entropy(logits, wanted[mask]), right
+
+
+def _frozen(key: str) -> bool:
+    """Whether a weight is the base model's."""
+    inside = "language_model." in key or "lm_head." in key
+    return inside and not key.endswith((".down", ".up"))
+
+
+def _patchify(image: torch.Tensor) -> torch.Tensor:
+    """[patches, 3 * 2 * side * side] from [3, height, width]: as Qwen2-VL's processor orders them."""
+    side = RICH_PATCH // MERGE
+    _, height, width = image.shape
+    parts = image.reshape(3, height // RICH_PATCH, MERGE, side, width // RICH_PATCH, MERGE, side)
+    parts = parts.permute(
+        1, 4, 2, 5, 0, 3, 6
+    )  # rows, columns, merged rows and columns, colour, height, width
+    parts = parts[..., None, :, :].expand(*parts.shape[:5], 2, side, side)  # two frames of a still image
+    return parts.reshape(-1, 3 * 2 * side * side)

@@ -1,0 +1,215 @@
+"""The training recipe: four resumable stages.
+
+text       LoRA: questions and answers about pages whose patches are given as the embeddings of their characters
+tower      vision tower: classify the characters of every patch, with a linear classifier that is not shipped
+projector  tower and projector: onto those embeddings
+joint      all of it: questions and answers about images
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sparsemm.embedded.smol.assemble import ADAPTER, save_adapter
+from sparsemm.embedded.smol.base import Base, load_base
+from sparsemm.embedded.smol.pages import Placed, cut, cut_classes, draw, draw_alike, pixels, placed, turns
+from sparsemm.embedded.smol.patches import CLASSES
+from sparsemm.embedded.smol.reader import Reader
+from sparsemm.embedded.stages import Compute, Schedule, run_schedule
+
+BLANK_WEIGHT = 0.1  # loss weight of patches without a character, which are the majority
+TEXTS = 8  # patches with characters, from which on a tile has much text
+SPARSE = 0.25  # share of the tiles with less that dense supervision uses
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training stage.
+
+    Attributes:
+        kind: text, tower, projector or joint.
+        steps: of the optimiser.
+        batch: pages in a step.
+        rate: peak learning rate of what the stage is about.
+        seeing: peak learning rate of tower and projector in a joint stage.
+        questions: about a page at most.
+    """
+
+    kind: str
+    steps: int
+    batch: int
+    rate: float
+    seeing: float = 5e-4
+    questions: int = 6
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All stages, in their order; `warm` and `save_every` are steps."""
+
+    stages: tuple[Stage, ...]
+    warm: int = 30
+    save_every: int = 50
+
+
+RECIPE = Recipe(
+    (
+        Stage("tower", 4000, 12, 1.5e-3),
+        Stage("projector", 300, 12, 1e-3),
+        Stage("text", 300, 4, 1e-3),
+        Stage("joint", 700, 4, 7e-4),
+    )
+)
+
+
+def _conversations(
+    reader: Reader, pages: Sequence[Placed], rng: random.Random, questions: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """ids and targets [B, S] (-100 outside the answers) and positions of conversations about pages."""
+    layouts = [reader.layout(page) for page in pages]
+    rows = []
+    for page, layout in zip(pages, layouts):
+        ids = list(layout.ids)
+        targets = [-100] * len(ids)
+        for number, (prompt, answer) in enumerate(turns(page.document, rng, questions)):
+            opening = "<|im_start|>user\n" if number else "\n"
+            asked = reader.ids(f"{opening}{prompt}<|im_end|>\n<|im_start|>assistant\n")
+            said = [*reader.spell(answer), *reader.ids("<|im_end|>")]
+            ids += [*asked, *said, *reader.spell("\n")]
+            targets += [-100] * len(asked) + said + [-100]
+        rows.append((ids, targets))
+    longest = max(len(ids) for ids, _ in rows)
+    ids_of, targets_of = (
+        torch.zeros(len(rows), longest, dtype=torch.int64),
+        torch.full((len(rows), longest), -100),
+    )
+    for number, (ids, targets) in enumerate(rows):
+        ids_of[number, : len(ids)] = torch.tensor(ids)
+        targets_of[number, : len(ids)] = torch.tensor(targets)
+    return ids_of, targets_of, reader.positions(layouts, longest)
+
+
+def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
+    pages = [placed(page, tiled=reader.tiled) for page in draw_alike(seed, stage.batch)]
+    ids, targets, positions = _conversations(reader, pages, random.Random(f"{seed}-turns"), stage.questions)
+    tokens = reader.text_tokens(pages) if stage.kind == "text" else reader.image_tokens(pages)
+    return reader.answer_loss(ids, targets, tokens, positions)
+
+
+def tiles(
+    reader: Reader, seed: str, count: int, *, fonts: str = "train", split: str = "train", sparse: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tiles of `count` pages, [N, 3, 96, 96], and their classes, [N, patches, SLOTS].
+
+    Where a model sees small images of whole pages, they are among the tiles and read as blank.
+
+    Args:
+        reader: the model.
+        seed: of the pages.
+        count: of the pages.
+        fonts: group of faces.
+        split: of the words.
+        sparse: the share that is kept of small images and of tiles with little text.
+    """
+    rng = random.Random(seed)
+    images, wanted = [], []
+    for _ in range(count):
+        page = placed(draw(rng, fonts=fonts, split=split), tiled=True)
+        classes = cut_classes(page.padded)
+        images.append(cut(pixels(page.document.image)))
+        if reader.tiled:
+            images.append(pixels(page.small)[None])
+            classes = torch.cat([classes, torch.zeros_like(classes[:1])])
+        wanted.append(classes)
+    image, classes = torch.cat(images), torch.cat(wanted)
+    texts = (classes[..., 0] > 0).sum(1).tolist()
+    kept = [number for number, text in enumerate(texts) if text >= TEXTS or rng.random() < sparse]
+    return image[kept], classes[kept]
+
+
+def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
+    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
+    features, _ = reader.see(images)
+    logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [N, patches, SLOTS, CLASSES]
+    weight = torch.where(classes == 0, BLANK_WEIGHT, 1.0)
+    loss = F.cross_entropy(logits.flatten(0, 2), classes.flatten(), reduction="none")
+    return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, classes)
+
+
+def glyph_accuracy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """The share of the patches with a character of which all characters are right."""
+    seen = classes[..., 0] > 0
+    return (logits.argmax(-1) == classes).all(-1)[seen].float().mean()
+
+
+def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
+    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
+    _, out = reader.see(images)
+    wanted = reader.meanings(classes)
+    weight = torch.where(classes[..., 0] == 0, 2 * BLANK_WEIGHT, 1.0)
+    loss = (out - wanted).square().mean(-1) / reader.table.square().mean()
+    seen = classes[..., 0] > 0
+    with torch.no_grad():
+        first = torch.cdist(out[seen], reader.table).argmin(-1)
+        right = (first == classes[..., 0][seen]).float().mean()
+    return (loss * weight).sum() / weight.sum(), right
+
+
+def _losses(reader: Reader, stage: Stage, label: str, first: int) -> Iterator[Compute]:
+    losses = {"tower": _glyph_loss, "projector": _projector_loss}
+    for number in range(first, stage.steps):
+        yield partial(losses.get(stage.kind, _answers), reader, stage, f"{label}-{number}")
+
+
+def _groups(reader: Reader, stage: Stage) -> list[tuple[Sequence[nn.Parameter], float]]:
+    if stage.kind == "text":
+        return [(reader.adapters, stage.rate)]
+    if stage.kind == "joint":
+        return [(reader.adapters, stage.rate), (reader.seeing, stage.seeing)]
+    return [([*reader.seeing, *reader.glyphs.parameters()], stage.rate)]
+
+
+def train(
+    name: str,
+    out: str | Path,
+    work: str | Path,
+    *,
+    seed: int = 0,
+    recipe: Recipe = RECIPE,
+    base: Base | None = None,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train an adapter.
+
+    Args:
+        name: one of NAMES.
+        out: folder of the adapter.
+        work: folder of intermediate checkpoints and curve.csv; training resumes from them.
+        seed: of weights and data.
+        recipe: what to train.
+        base: the language model; None: the installed package's.
+        report: called with lines of progress.
+    """
+    folder = Path(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    reader = Reader(name, base or load_base(), seed=seed)
+    for number, stage in enumerate(recipe.stages):
+        label = f"{number}-{stage.kind}"
+        schedule = Schedule(label, stage.steps, recipe.warm, 0.0, recipe.save_every)
+        run_schedule(
+            reader,
+            schedule,
+            _groups(reader, stage),
+            partial(_losses, reader, stage, f"{seed}-{label}"),
+            folder,
+            report,
+        )
+    save_adapter(reader.whole, name, reader.tower_size, Path(out) / ADAPTER)

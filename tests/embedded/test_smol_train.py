@@ -1,0 +1,195 @@
+"""Training pages, the models in training, the recipe's stages, adapters and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsemm.documents.pages import generate_document
+from sparsemm.documents.rich import generate_rich
+from sparsemm.embedded.smol import lora, pages
+from sparsemm.embedded.smol.architecture import LLAVA, NAMES, QWEN
+from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
+from sparsemm.embedded.smol.base import Base
+from sparsemm.embedded.smol.pages import as_rich, placed
+from sparsemm.embedded.smol.patches import CLASSES, JOINT, SLOTS, SYMBOLS, classes, patch_texts
+from sparsemm.embedded.smol.reader import Reader
+from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
+from sparsemm.errors import InputError
+from sparsemm.models.loading import build_inputs, load_model
+
+from helpers.smol import TOWER, tiny_base
+
+RECIPE = Recipe(
+    tuple(Stage(kind, 2, 2, 1e-3) for kind in ("tower", "projector", "text", "joint")), save_every=1
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+def rich(seed: int, **how: Any) -> Any:
+    return generate_rich(random.Random(seed), split="train", **how)
+
+
+def plain(seed: int) -> Any:
+    return as_rich(generate_document(random.Random(seed), split="train"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_rows_of_patches_spell_the_lines_of_a_page(seed: int) -> None:
+    page = rich(seed)
+    texts = patch_texts(page)
+    assert len(texts) == page.image.height // 8
+    assert all(len(row) == page.image.width // 8 for row in texts)
+    rows = ["".join(text or " " for text in row).replace(JOINT, "") for row in texts]
+    spelt, drawn = sum(len(row.replace(" ", "")) for row in rows), sum(len(word.text) for word in page.words)
+    assert drawn - drawn // 40 - 1 <= spelt <= drawn  # a third character of a patch is left out
+    if not page.angle:
+        words = {word for row in rows for word in row.split()}
+        assert sum(word.text in words for word in page.words) >= 0.8 * len(page.words)
+
+
+def test_classes_name_the_characters_and_the_inside_of_words() -> None:
+    made = classes([["", "a", "ab", JOINT]])
+    assert made.shape == (1, 4, SLOTS)
+    assert made.max() < CLASSES
+    assert [[SYMBOLS[c - 1] if c else "" for c in cell] for cell in made[0]] == [
+        ["", ""],
+        ["a", ""],
+        ["a", "b"],
+        [JOINT, ""],
+    ]
+
+
+def test_tiles_and_their_classes_are_cut_alike() -> None:
+    page = rich(3)
+    grid = classes(patch_texts(page))
+    tiles, cut = pages.cut(pages.pixels(page.image)), pages.cut_classes(grid)
+    assert tiles.shape[0] == cut.shape[0]
+    assert np.array_equal(cut[0].view(12, 12, SLOTS).numpy(), grid[:12, :12])
+    assert torch.equal(tiles[0], pages.pixels(page.image)[:, :96, :96])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("make", [rich, plain])
+def test_in_training_a_page_is_what_it_is_in_use(base: Base, name: str, make: Any) -> None:
+    """Token ids, positions and image tokens are those of processor and model."""
+    reader = Reader(name, base, tower=TOWER).eval()
+    for seed in range(6):
+        page = make(seed)
+        prompt = page.questions[0].prompt
+        inputs = build_inputs(reader.processor, [page.image], [prompt])
+        seen = placed(page, tiled=reader.tiled)
+        layout = reader.layout(seen)
+        ids = [*layout.ids, *reader.ids(f"\n{prompt}<|im_end|>\n<|im_start|>assistant\n")]
+        assert inputs["input_ids"][0].tolist() == ids
+        positions = reader.positions([layout], len(ids))
+        extra = {} if positions is None else {"position_ids": positions}
+        with torch.no_grad():
+            embeds = reader.whole.get_input_embeddings()(torch.tensor([ids]))
+            where = (inputs["input_ids"] == reader.image_id)[..., None]
+            embeds = embeds.masked_scatter(where, reader.image_tokens([seen]))
+            ours = reader.whole.lm_head(reader.text(inputs_embeds=embeds, **extra).last_hidden_state)
+            theirs = reader.whole(**inputs).logits
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_pages_as_text_have_the_shape_of_pages_as_images(base: Base) -> None:
+    for name in NAMES:
+        reader = Reader(name, base, tower=TOWER)
+        drawn = [placed(page, tiled=reader.tiled) for page in (rich(1), plain(2))]
+        with torch.no_grad():
+            assert reader.text_tokens(drawn).shape == reader.image_tokens(drawn).shape
+
+
+def test_answers_are_spelt_and_alone_have_a_loss(base: Base) -> None:
+    reader = Reader(LLAVA, base, tower=TOWER)
+    page = rich(4)
+    ids, targets, _ = _conversations(reader, [placed(page, tiled=True)], random.Random(0), 2)
+    said = reader.processor.tokenizer.decode(targets[targets != -100].tolist())
+    answers = [answer for _, answer in pages.turns(page, random.Random(0), 2)]
+    assert said == "".join(f"{answer}<|im_end|>" for answer in answers)
+    assert int((targets != -100).sum()) == sum(len(answer) + 1 for answer in answers)
+    assert torch.equal(ids[targets != -100], targets[targets != -100])
+
+
+def test_lora_is_nothing_at_first_and_can_be_merged(base: Base) -> None:
+    reader, plain_one = Reader(QWEN, base, tower=TOWER), Reader(QWEN, base, tower=TOWER)
+    ids = torch.arange(40)[None] + 20
+    with torch.no_grad():
+        before = reader.text(input_ids=ids).last_hidden_state
+        for parameter in reader.adapters:
+            parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(3))
+        after = reader.text(input_ids=ids).last_hidden_state
+        text = plain_one.whole.model.language_model
+        assert torch.allclose(before, text(input_ids=ids).last_hidden_state, atol=1e-5)
+        for _, owner, part in list(lora.projections(text)):
+            setattr(owner, part, getattr(owner, part).linear)
+        lora.merge(text, lora.trained(reader.text))
+        merged = text(input_ids=ids).last_hidden_state
+    assert not torch.allclose(before, after, atol=1e-2)
+    assert torch.allclose(after, merged, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_gives_an_adapter_and_that_a_checkpoint_the_same_every_time(
+    base: Base, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsemm.embedded.smol.reader.TOWERS", {name: TOWER})
+    train(name, tmp_path / "whole", tmp_path / "work", recipe=RECIPE, base=base, report=lambda line: None)
+
+    class Stop(Exception):
+        pass
+
+    real = torch.save
+
+    def stop_in_joint(state: object, path: Path) -> None:
+        real(state, path)
+        if "joint" in str(path):
+            path.replace(path.with_suffix(".pt"))  # what follows a save
+            raise Stop
+
+    monkeypatch.setattr("torch.save", stop_in_joint)
+    with pytest.raises(Stop):
+        train(
+            name, tmp_path / "parts", tmp_path / "again", recipe=RECIPE, base=base, report=lambda line: None
+        )
+    monkeypatch.setattr("torch.save", real)
+    train(name, tmp_path / "parts", tmp_path / "again", recipe=RECIPE, base=base, report=lambda line: None)
+    whole, parts = (tmp_path / folder / ADAPTER for folder in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+    assemble(tmp_path / "whole", tmp_path / "first", base=base)
+    assemble(tmp_path / "whole", tmp_path / "second", base=base)
+    assert _digests(tmp_path / "first") == _digests(tmp_path / "second")
+    assert {"model.safetensors", "config.json", "processor_config.json"} <= set(_digests(tmp_path / "first"))
+    loaded = load_model(tmp_path / "first")
+    page = rich(5)
+    with torch.no_grad():
+        logits = loaded.model(**build_inputs(loaded.processor, [page.image], ["What?"])).logits
+    assert bool(logits.isfinite().all())
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def test_adapters_that_are_missing_or_damaged_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such adapter"):
+        load_adapter(tmp_path)
+    (tmp_path / ADAPTER).write_bytes(b"version https://git-lfs")
+    with pytest.raises(InputError, match="not an adapter") as caught:
+        load_adapter(tmp_path)
+    assert "\n" not in str(caught.value)
