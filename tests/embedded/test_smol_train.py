@@ -21,7 +21,7 @@ from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
 from sparsemm.embedded.smol.base import Base
 from sparsemm.embedded.smol.pages import as_rich, placed
 from sparsemm.embedded.smol.patches import CLASSES, JOINT, SLOTS, SYMBOLS, classes, patch_texts
-from sparsemm.embedded.smol.reader import Reader
+from sparsemm.embedded.smol.reader import SECOND, Reader
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
 from sparsemm.errors import InputError
 from sparsemm.models.loading import build_inputs, load_model
@@ -106,12 +106,22 @@ def test_in_training_a_page_is_what_it_is_in_use(base: Base, name: str, make: An
         assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_pages_as_text_have_the_shape_of_pages_as_images(base: Base) -> None:
+def test_pages_as_text_have_the_tokens_of_their_grids(base: Base) -> None:
     for name in NAMES:
         reader = Reader(name, base, tower=TOWER)
         drawn = [placed(page, tiled=reader.tiled) for page in (rich(1), plain(2))]
-        with torch.no_grad():
-            assert reader.text_tokens(drawn).shape == reader.image_tokens(drawn).shape
+        layouts = [reader.layout(page, small=False) for page in drawn]
+        wanted = sum(layout.ids.count(reader.image_id) for layout in layouts)
+        assert reader.text_tokens(drawn).shape == (wanted, base.shape["hidden_size"])
+
+
+def test_a_patch_reads_as_its_characters(base: Base) -> None:
+    reader = Reader(QWEN, base, tower=TOWER)
+    embed = reader.whole.get_input_embeddings().weight.detach()
+    blank, one, two = reader.meanings(torch.from_numpy(classes([["", "a", "ab"]])))[0]
+    assert torch.equal(blank, embed[reader.spelt[" "]])
+    assert torch.equal(one, embed[reader.spelt["a"]])
+    assert torch.allclose(two, one + SECOND * embed[reader.spelt["b"]])
 
 
 def test_answers_are_spelt_and_alone_have_a_loss(base: Base) -> None:

@@ -34,7 +34,8 @@ class LoRA(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The layer's output with the update, [..., out]."""
-        return self.linear(x) + F.linear(F.linear(x, self.down), self.up) * self.scale
+        update: torch.Tensor = F.linear(F.linear(x, self.down * self.scale), self.up)
+        return update.add_(self.linear(x))  # in place: half of the time here goes into moving memory
 
 
 def projections(text: Any) -> Iterator[tuple[str, nn.Module, str]]:

@@ -27,9 +27,9 @@ def _attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
     """Causal attention without a mask: padding is on the right."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=kwargs["scaling"])
+    out = F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=kwargs["scaling"], enable_gqa=True
+    )
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -39,12 +39,10 @@ class Layout:
 
     Attributes:
         ids: of the tokens, image placeholders among them.
-        base: image tokens before those of the grid.
         rows, columns: of the grid.
     """
 
     ids: list[int]
-    base: int
     rows: int
     columns: int
 
@@ -175,24 +173,18 @@ class Reader(nn.Module):
         return first + SECOND * torch.where(classes[..., 1:] > 0, second, torch.zeros(()))
 
     def text_tokens(self, pages: Sequence[Placed]) -> torch.Tensor:
-        """Image tokens without images: what each patch should read as; the small image reads as blank."""
-        packed = []
-        for page in pages:
-            grid = self.meanings(torch.from_numpy(page.grid))
-            if self.tiled:
-                packed += [self.table[:1].expand(SIDE * SIDE, -1), self._with_newlines(grid)]
-            else:
-                packed.append(grid.flatten(0, 1))
-        return torch.cat(packed)
+        """Image tokens without images: what each patch of the grid should read as; there is no small image."""
+        grids = [self.meanings(torch.from_numpy(page.grid)) for page in pages]
+        return torch.cat([self._with_newlines(grid) if self.tiled else grid.flatten(0, 1) for grid in grids])
 
-    def layout(self, page: Placed) -> Layout:
-        """The beginning of a conversation about a page."""
+    def layout(self, page: Placed, *, small: bool = True) -> Layout:
+        """The beginning of a conversation about a page, with the small image of the whole or without."""
         rows, columns = page.rows.stop - page.rows.start, page.columns.stop - page.columns.start
-        base = SIDE * SIDE if self.tiled else 0
+        base = SIDE * SIDE if self.tiled and small else 0
         tokens = base + rows * (columns + 1) if self.tiled else rows * columns
         before, _, after = IMAGE[self.name]
         ids = [*self.ids("<|im_start|>user\n" + before), *[self.image_id] * tokens, *self.ids(after)]
-        return Layout(ids, base, rows, columns)
+        return Layout(ids, rows, columns)
 
     def positions(self, layouts: Sequence[Layout], length: int) -> torch.Tensor | None:
         """Positions of a batch: None for one after the other, else time, height and width, [3, B, length]."""

@@ -71,10 +71,10 @@ RECIPE = Recipe(
 
 
 def _conversations(
-    reader: Reader, pages: Sequence[Placed], rng: random.Random, questions: int
+    reader: Reader, pages: Sequence[Placed], rng: random.Random, questions: int, *, small: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """ids and targets [B, S] (-100 outside the answers) and positions of conversations about pages."""
-    layouts = [reader.layout(page) for page in pages]
+    layouts = [reader.layout(page, small=small) for page in pages]
     rows = []
     for page, layout in zip(pages, layouts):
         ids = list(layout.ids)
@@ -99,8 +99,10 @@ def _conversations(
 
 def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
     pages = [placed(page, tiled=reader.tiled) for page in draw_alike(seed, stage.batch)]
-    ids, targets, positions = _conversations(reader, pages, random.Random(f"{seed}-turns"), stage.questions)
-    tokens = reader.text_tokens(pages) if stage.kind == "text" else reader.image_tokens(pages)
+    as_text = stage.kind == "text"
+    rng = random.Random(f"{seed}-turns")
+    ids, targets, positions = _conversations(reader, pages, rng, stage.questions, small=not as_text)
+    tokens = reader.text_tokens(pages) if as_text else reader.image_tokens(pages)
     return reader.answer_loss(ids, targets, tokens, positions)
 
 
