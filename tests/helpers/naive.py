@@ -81,6 +81,34 @@ def allocated(scores, pooled: Pooled, budget: int, window: int, layer: int, rho:
     return [min(past, round(share * remain + uniform)) for share in shares]
 
 
+def visual_ada(scores, pooled: Pooled, budget: int, window: int, layer: int, layers: int, prior: float = 0.5):
+    """Between AdaKV's counts of this prompt and SparseMM's counts of the scores."""
+    past, base = len(pooled[0]), budget - window
+    if past < base:
+        return [past] * len(pooled)
+    seen = adakv(pooled, budget, window, layer, layers)
+    known = allocated(scores, pooled, budget, window, layer)
+    return [min(past, round((1 - prior) * a + prior * s)) for a, s in zip(seen, known)]
+
+
+def duo_heads(scores, pooled: Pooled, budget: int, window: int, layer: int, sinks: int = 4) -> list[int]:
+    """The best heads of the model keep all, as many as the budget pays for; the others `sinks`."""
+    past, base, heads = len(pooled[0]), budget - window, len(pooled)
+    if past <= base:
+        return [past] * heads
+    group = len(scores[0]) // heads
+    grouped = [[sum(row[h * group : (h + 1) * group]) for h in range(heads)] for row in scores]
+    order = sorted(
+        ((i, h) for i in range(len(scores)) for h in range(heads)),
+        key=lambda at: (-grouped[at[0]][at[1]], at),
+    )
+    few = min(sinks, base)
+    whole = 0
+    while (whole + 1) * (past - few) <= len(order) * (base - few):
+        whole += 1
+    return [past if order.index((layer, h)) < whole else few for h in range(heads)]
+
+
 def kept(pooled: Pooled, counts: Sequence[int], tokens: int) -> list[list[bool]]:
     """Positions kept, [Hkv][tokens]: the best of each head, equals by position, and all of the window."""
     result = []

@@ -12,7 +12,7 @@ from sparsemm.policies.rankers.base import before_window, check_settings, places
 
 @dataclass(frozen=True)
 class Streaming:
-    """A token's value is its place in the prompt; the first `sinks` tokens come before all others, the very first first.
+    """A token's value is its place in the prompt, but the first `sinks` tokens come before all others.
 
     Attributes:
         window: newest prompt tokens, always kept.

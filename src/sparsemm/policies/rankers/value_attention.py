@@ -1,4 +1,4 @@
-"""ValueAttention: the window's attention to a token times the norm of its value, which is what it adds to the output."""
+"""ValueAttention: the window's attention to a token times the norm of its value: how much it adds to the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WindowAttention, the default (SnapKV, arXiv 2404.14469): the attention of the window's queries, averaged and pooled."""
+"""WindowAttention, the default (SnapKV, arXiv 2404.14469): the attention of the window's queries, pooled."""
 
 from __future__ import annotations
 
