@@ -21,6 +21,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: {"true": True, "false": False}[text.lower()],
 }
 _PARSERS["float | None"] = float
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 # Fields that no label sets: they are the same for every policy of a run.
 COMMON = ("budget", "window", "kernel", "ranking", "ranker")
 COMMON_OF_RANKERS = ("window", "precision")
@@ -76,7 +77,8 @@ def parse_settings(
         try:
             values[key] = _PARSERS[allowed[key]](text)
         except (KeyError, ValueError) as error:
-            raise InputError(f"policy {label!r}: {text!r} is no value for {key}") from error
+            what = _WORDS[allowed[key].partition(" ")[0]]
+            raise InputError(f"policy {label!r}: {text!r} is no value for {key}: give {what}") from error
     return values
 
 

@@ -95,5 +95,8 @@ def streaming(prompt: Prompt, window: int, sinks: int = 4):
 
 
 def image_aware(prompt: Prompt, window: int):
-    """Text before image: tuples, which compare one after the other."""
-    return [[(not prompt.image[j], p) for j, p in enumerate(row)] for row in window_attention(prompt, window)]
+    """Text before image: an image token's attention is shrunk below that of every text token."""
+    return [
+        [p * 2.0**-40 if prompt.image[j] else max(p, 2.0**-40) for j, p in enumerate(row)]
+        for row in window_attention(prompt, window)
+    ]

@@ -1,4 +1,4 @@
-"""Labels that pair an allocator with a ranker: parts, policies made of them, typos, and how they are named and drawn."""
+"""Labels that pair an allocator with a ranker: parts, policies made of them, typos, names and looks."""
 
 from __future__ import annotations
 

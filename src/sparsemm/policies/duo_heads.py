@@ -39,6 +39,7 @@ class DuoHeads:
     ranking: str = "float32"
     ranker: Ranker | None = None
     name: ClassVar[str] = "duo_heads"
+    by_length: ClassVar[bool] = True  # what it keeps follows the prompt's length: there is no plan
 
     def __post_init__(self) -> None:
         check_policy(self.name, self.budget, self.window, self.kernel, self.ranking, self.ranker)
