@@ -1,7 +1,8 @@
 """Labels of policies, as configurations, result files and the command line write them.
 
 A label names an allocator, and after an @ a ranker; each may have settings in brackets: "sparsemm",
-"sparsemm[rho=0.3]", "adakv@key_norm", "sparsemm[rho=0.3]@streaming[sinks=8]". Works without torch.
+"sparsemm[rho=0.3]", "adakv@key_norm", "sparsemm[rho=0.3]@streaming[sinks=8]".
+Head scores can be a file's: "sparsemm[scores=retrieval_heads.json]". Works without torch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "float": float,
     "bool": lambda text: {"true": True, "false": False}[text.lower()],
 }
-_PARSERS["float | None"] = float
+_PARSERS |= {"float | None": float, "Any": str}  # Any: head scores, by the name of their file
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 # Fields that no label sets: they are the same for every policy of a run.
 COMMON = ("budget", "window", "kernel", "ranking", "ranker")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
 
 from sparsemm.errors import InputError
 from sparsemm.evaluation.cells import describe, make_cells
@@ -115,6 +119,26 @@ def test_a_policy_that_takes_no_ranker_says_so(monkeypatch: pytest.MonkeyPatch) 
         parse_label("snapkv@key_norm")
     with pytest.raises(InputError, match="snapkv: ranker is 'key_norm': give a ranker"):
         SnapKV(64, ranker="key_norm")  # type: ignore[arg-type]
+
+
+def test_head_scores_of_a_published_file(tmp_path: Path) -> None:
+    path = tmp_path / "heads-2.json"
+    path.write_text(
+        json.dumps({f"{i}-{j}": [i + j, i * j] for i in range(2) for j in range(4)}), encoding="utf-8"
+    )
+    label = f"sparsemm[scores={path}, rho=0.2]@key_norm"
+    policy = make_policy(label, budget=64, num_kv_heads=2)
+    table = np.array([[np.mean([i + j, i * j]) for j in range(4)] for i in range(2)])
+    values = torch.rand(1, 2, 300)
+    for layer in range(2):
+        want = SparseMM(table / table.sum(), 64, rho=0.2).keep(values, layer=layer, num_layers=2)
+        assert torch.equal(policy.keep(values, layer=layer, num_layers=2), want)
+    with pytest.raises(InputError, match="do not group into 3"):
+        make_policy(label, budget=64, num_kv_heads=3)
+    with pytest.raises(InputError, match="cannot be read"):
+        make_policy("duo_heads[scores=none.json]", budget=64)
+    with pytest.raises(InputError, match="'scores' is no setting of snapkv"):
+        make_policy("snapkv[scores=none.json]", budget=64)
 
 
 def test_cells_differ_by_their_ranker() -> None:

@@ -119,6 +119,10 @@ FAULTS: list[tuple[str, Change]] = [
     ),
     ("policies.0 has the unknown value 'snap@key_norm'", lambda c: c.update(policies=["snap@key_norm"])),
     ("'beta' is no setting of sparsemm", lambda c: c.update(policies=["sparsemm[beta=3]"])),
+    (
+        "there is no file heads/none.json; give head scores",
+        lambda c: c.update(policies=["sparsemm[scores=heads/none.json]"]),
+    ),
     ("'much' is no value for rho", lambda c: c.update(policies=["sparsemm[rho=much]@key_norm"])),
     ("'window' is no setting of streaming", lambda c: c.update(policies=["adakv@streaming[window=3]"])),
     (

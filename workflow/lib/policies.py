@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,22 @@ def policy_label(methods: list[str], *, settings: bool = True) -> Check:
     return check
 
 
+def score_files(labels: Iterable[str]) -> list[str]:
+    """The files of head scores that labels name: "sparsemm[scores=retrieval_heads.json]"."""
+    named = (split_label(label).settings.get("scores") for label in labels)
+    return sorted({file for file in named if file})
+
+
 def _check_parts(label: str) -> None:
     parts = split_label(label)
     fields = fields_of(METHODS[parts.method].policy)
-    allowed = {key: kind for key, kind in fields.items() if key not in (*COMMON, "scores")}
+    allowed = {key: kind for key, kind in fields.items() if key not in COMMON}
     parse_settings(label, parts.method, parts.settings, allowed)
+    for file in score_files([label]):
+        if not Path(file).is_file():
+            raise InputError(
+                f"policy {label!r}: there is no file {file}: give head scores in the published format"
+            )
     if parts.ranker is None:
         return
     if "ranker" not in fields:

@@ -4,6 +4,7 @@
 rule evaluate_shard:
     input:
         scores="<results>/scores/{model}.parquet",
+        named=lambda wildcards: score_files(label for label, _ in cells_of(wildcards.benchmark)),
         model=model_files,
         rows=rows_of,
     output:

@@ -109,7 +109,8 @@ def _policy(args: argparse.Namespace) -> Policy:
     from sparsemm.policies.registry import needs_scores
 
     scores = None
-    if needs_scores(parse_label(args.policy)[0]):
+    name, settings, _, _ = parse_label(args.policy)
+    if needs_scores(name) and "scores" not in settings:
         scores = find_scores(args.scores, args.model)
     return make_policy(args.policy, budget=args.budget, window=args.window, rho=args.rho, scores=scores)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sparsemm.budget.allocation import as_scores, group_scores
+from sparsemm.budget.published import read_published
 from sparsemm.errors import InputError
 from sparsemm.labels import COMMON, COMMON_OF_RANKERS, parse_settings, split_label
 from sparsemm.methods import METHODS, RANKERS
@@ -51,7 +56,7 @@ def parse_label(label: str) -> tuple[str, dict[str, Any], str | None, dict[str, 
     """
     parts = split_label(label)
     fields = _fields(policy_class(parts.method))
-    allowed = {key: kind for key, kind in fields.items() if key not in (*COMMON, "scores")}
+    allowed = {key: kind for key, kind in fields.items() if key not in COMMON}
     settings = parse_settings(label, parts.method, parts.settings, allowed)
     if parts.ranker is None:
         return parts.method, settings, None, {}
@@ -71,7 +76,8 @@ def make_policy(
     Args:
         label: a method's name, with settings in brackets, and after an @ a ranker's: "sparsemm[rho=0.3]@key_norm".
         budget: tokens per KV head, window included; ignored by fullkv.
-        scores: HeadScores or array, for methods that split the budget by scores.
+        scores: HeadScores or array, for methods that split the budget by scores. A label may name a file of the
+            published format instead: "sparsemm[scores=retrieval_heads.json]".
         num_kv_heads: if given, the scores must group into this number of KV heads.
         **settings: window, kernel, ranking, rho, beta, floor, seed and so on. A method and a ranker use those that they
             have and their own defaults for the others. Settings in the label's brackets override them.
@@ -95,6 +101,8 @@ def make_policy(
             raise InputError(f"policy {label!r} needs a budget: give tokens per KV head")
         arguments["budget"] = budget
     if needs_scores(name):
+        if "scores" in own:
+            scores = _published_scores(own["scores"], num_kv_heads)
         if scores is None:
             raise InputError(
                 f"policy {label!r} needs head scores: run the scoring stage or give a scores file"
@@ -104,6 +112,15 @@ def make_policy(
         arguments["scores"] = scores
     policy: Policy = found(**arguments)
     return policy
+
+
+def _published_scores(path: str, num_kv_heads: int | None) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Head scores of a file in the published format, with sum 1."""
+    values = read_published(Path(path))
+    scores = as_scores(values / (values.sum() or 1.0), owner=path)
+    if num_kv_heads is not None:
+        group_scores(scores, num_kv_heads)
+    return scores
 
 
 def _make_ranker(name: str, settings: dict[str, Any], own: dict[str, Any]) -> Any:
