@@ -1,4 +1,4 @@
-"""The one list of compression methods: name, policy class, label, colour and order.
+"""The lists of compression methods and of rankers: name, class, label, colour and order.
 
 The configuration, the command line, result files, tables and figures know a method by its name in `METHODS`. Imports
 the standard library alone: `policies/registry.py` loads a policy class when it is asked for.
@@ -6,7 +6,6 @@ the standard library alone: `policies/registry.py` loads a policy class when it 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -41,6 +40,20 @@ class Method(NamedTuple):
     ablation: bool = False
 
 
+class RankerEntry(NamedTuple):
+    """A ranker.
+
+    Attributes:
+        ranker: its class as `file.Class` in `sparsemm/policies/rankers/`.
+        label: its name in tables and legends.
+        marker: of the points of a method that uses it, as matplotlib names it.
+    """
+
+    ranker: str
+    label: str
+    marker: str
+
+
 # In the order of every table and legend. The colours are Okabe and Ito's, safe for colour-blind readers; the markers
 # distinguish the methods in grey.
 METHODS: Mapping[str, Method] = {
@@ -49,8 +62,24 @@ METHODS: Mapping[str, Method] = {
     "snapkv": Method("snapkv.SnapKV", Look("SnapKV", "#0072B2", "s")),
     "pyramidkv": Method("pyramidkv.PyramidKV", Look("PyramidKV", "#009E73", "^")),
     "adakv": Method("adakv.AdaKV", Look("AdaKV", "#CC79A7", "D")),
+    "visual_ada": Method("visual_ada.VisualAda", Look("VisualAda", "#44AA99", "h")),
+    "duo_heads": Method("duo_heads.DuoHeads", Look("DuoHeads", "#882255", "p")),
     "random_heads": Method("random_heads.RandomHeads", Look("Random", "#7F7F7F", "v", ":")),
     "local_window": Method("local_window.LocalWindow", Look("local window", "#8C6D31", "X"), ablation=True),
+}
+# Every method takes any of them: "sparsemm@key_norm". The first is what a method uses that names none.
+RANKERS: Mapping[str, RankerEntry] = {
+    "window_attention": RankerEntry("window_attention.WindowAttention", "window attention", "o"),
+    "last_query": RankerEntry("last_query.LastQuery", "last query", ">"),
+    "accumulated_attention": RankerEntry(
+        "accumulated_attention.AccumulatedAttention", "accumulated attention", "<"
+    ),
+    "value_attention": RankerEntry("value_attention.ValueAttention", "value attention", "d"),
+    "image_aware": RankerEntry("image_aware.ImageAware", "image aware", "8"),
+    "key_norm": RankerEntry("key_norm.KeyNorm", "key norm", "1"),
+    "key_diff": RankerEntry("key_diff.KeyDiff", "key difference", "2"),
+    "streaming": RankerEntry("streaming.Streaming", "streaming", "3"),
+    "random_tokens": RankerEntry("random_tokens.RandomTokens", "random tokens", "4"),
 }
 # Kinds of runs with masked heads (figure 7).
 MASKS: Mapping[str, Look] = {
@@ -73,38 +102,35 @@ RANKINGS = ("float32", "model")
 # of 64 px, or everything in tiles of 96 px.
 PROBE_KINDS = ("scripts", "wild", "shapes")
 DOCUMENTS = ("plain", "rich")
-_LABEL = re.compile(r"(\w+)(?:\[([^\[\]]*)\])?")
 # For labels that are not in METHODS, such as "sparsemm[rho=0.3]".
 _SPARE_COLORS = ("#E69F00", "#56B4E9", "#5E3C99", "#A6761D")
 
 
-def main_methods() -> list[str]:
-    """Names of the methods that tables and figures compare, in the order of METHODS."""
-    return [name for name, method in METHODS.items() if not method.ablation]
+def main_methods(labels: Iterable[str] = ()) -> list[str]:
+    """Labels that tables and figures compare: the methods in the order of METHODS, then their pairs with a ranker.
 
-
-def split_label(label: str) -> tuple[str, dict[str, str]]:
-    """The method's name and the settings of a label: "sparsemm[rho=0.3]" gives ("sparsemm", {"rho": "0.3"}).
-
-    A label of another form is returned whole, without settings.
+    Args:
+        labels: the labels at hand; those that pair a method without settings with a ranker are compared too.
     """
-    match = _LABEL.fullmatch(label.strip())
-    if match is None:
-        return label, {}
-    parts = [part.partition("=") for part in (match.group(2) or "").split(",") if part]
-    return match.group(1), {key.strip(): text.strip() for key, _, text in parts}
+    main = [name for name, method in METHODS.items() if not method.ablation]
+    return main + sorted(label for label in set(labels) if "@" in label and label.partition("@")[0] in main)
 
 
 def look(name: str, index: int = 0) -> Look:
-    """How a method is named and drawn.
+    """How a method is named and drawn; with a ranker ("sparsemm@key_norm") by its colour and the ranker's marker.
 
     Args:
-        name: of a method, or a label with settings such as "sparsemm[rho=0.3]".
-        index: chooses the spare colour of a label that is not in METHODS.
+        name: of a method, or a label with a ranker or with settings such as "sparsemm[rho=0.3]".
+        index: chooses the spare colour of other labels.
     """
-    return (
-        METHODS[name].look if name in METHODS else Look(name, _SPARE_COLORS[index % len(_SPARE_COLORS)], "P")
-    )
+    if name in METHODS:
+        return METHODS[name].look
+    method, _, ranker = name.partition("@")
+    found, _, settings = ranker.partition("[")
+    if method in METHODS and found in RANKERS:
+        own, entry = METHODS[method].look, RANKERS[found]
+        return Look(f"{own.label}, {entry.label}{settings and f' [{settings}'}", own.color, entry.marker, ":")
+    return Look(name, _SPARE_COLORS[index % len(_SPARE_COLORS)], "P")
 
 
 def label_of(name: str) -> str:

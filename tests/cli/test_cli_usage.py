@@ -35,6 +35,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["answer", "PAGE", "Q", "--model", "BARE"], "sparsemm heads --model"),
         (["answer", "PAGE", "Q", "--model", "nowhere", "--policy", "snapkv"], "no such model folder"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "h2o"], "'h2o' is not known"),
+        (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "snapkv@key_nrm"], "did you mean 'key_norm'"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "snapkv", "--budget", "9"], "budget 9 is not"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--scores", "no.parquet"], "no.parquet"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--scores", "WRONG"], "scores of shape (2, 3)"),

@@ -54,7 +54,9 @@ def pyramidkv(pooled: Pooled, budget: int, window: int, layer: int, layers: int,
     return [most - layer * step] * len(pooled)
 
 
-def adakv(pooled: Pooled, budget: int, window: int, layer: int, layers: int, floor: float = 0.2) -> list[int]:
+def adakv(
+    pooled: Pooled, budget: int, window: int, layer: int, layers: int, floor: float = 0.2, weigh: bool = True
+) -> list[int]:
     past, base = len(pooled[0]), budget - window
     if base > past:
         return [past] * len(pooled)
@@ -63,6 +65,7 @@ def adakv(pooled: Pooled, budget: int, window: int, layer: int, layers: int, flo
         ranked = sorted((np.float32(v) for v in values), reverse=True)
         total = np.float32(sum(ranked))
         weight = np.float32(sum(ranked[:base])) / total if total else np.float32(0)
+        weight = weight if weigh else np.float32(1)  # values that are no shares are compared as they are
         entries += [(-(v * weight), head) for v in ranked]
     taken = sorted(entries)[: len(pooled) * base]
     counts = [sum(1 for _, head in taken if head == h) for h in range(len(pooled))]
@@ -79,6 +82,36 @@ def allocated(scores, pooled: Pooled, budget: int, window: int, layer: int, rho:
     remain = (base - uniform) * len(scores) * len(pooled)
     shares = [sum(scores[layer][h * group : (h + 1) * group]) for h in range(len(pooled))]
     return [min(past, round(share * remain + uniform)) for share in shares]
+
+
+def visual_ada(
+    scores, pooled: Pooled, budget: int, window: int, layer: int, layers: int, prior: float = 0.5, weigh=True
+) -> list[int]:
+    """Between AdaKV's counts of this prompt and SparseMM's counts of the scores."""
+    past, base = len(pooled[0]), budget - window
+    if past < base:
+        return [past] * len(pooled)
+    seen = adakv(pooled, budget, window, layer, layers, weigh=weigh)
+    known = allocated(scores, pooled, budget, window, layer)
+    return [min(past, round((1 - prior) * a + prior * s)) for a, s in zip(seen, known)]
+
+
+def duo_heads(scores, pooled: Pooled, budget: int, window: int, layer: int, sinks: int = 4) -> list[int]:
+    """The best heads of the model keep all, as many as the budget pays for; the others `sinks`."""
+    past, base, heads = len(pooled[0]), budget - window, len(pooled)
+    if past <= base:
+        return [past] * heads
+    group = len(scores[0]) // heads
+    grouped = [[sum(row[h * group : (h + 1) * group]) for h in range(heads)] for row in scores]
+    order = sorted(
+        ((i, h) for i in range(len(scores)) for h in range(heads)),
+        key=lambda at: (-grouped[at[0]][at[1]], at),
+    )
+    few = min(sinks, base)
+    whole = 0
+    while (whole + 1) * (past - few) <= len(order) * (base - few):
+        whole += 1
+    return [past if order.index((layer, h)) < whole else few for h in range(heads)]
 
 
 def kept(pooled: Pooled, counts: Sequence[int], tokens: int) -> list[list[bool]]:

@@ -29,8 +29,8 @@ def kept_masks(model, inputs, policy):
     layers = shape(model).num_layers
 
     def keep(seen):
-        select_tokens = token_selector(policy, seen.index, layers)
-        kept.append(select_tokens(seen.query, seen.key, seen.valid, seen.scaling))
+        select_tokens = token_selector(policy, seen.index, layers, seen.images)
+        kept.append(select_tokens(seen.query, seen.key, seen.value, seen.valid, seen.scaling))
 
     capture_prefill(model, inputs, keep)
     return torch.stack(kept)

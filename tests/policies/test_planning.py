@@ -50,6 +50,9 @@ def test_plan_spends_no_more_than_the_budget(label: str) -> None:
 
 def test_sharing_by_attention_has_no_plan() -> None:
     assert planned("adakv") is None
+    assert planned("adakv@key_norm") is None
+    assert planned("visual_ada") is None
+    assert planned("duo_heads") is None  # it decides by the prompt's length
 
 
 @pytest.mark.parametrize("budget", [WINDOW + 2, 256])

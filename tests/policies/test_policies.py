@@ -26,6 +26,7 @@ from sparsemm.policies import (
     make_policy,
     parse_label,
 )
+from sparsemm.policies.registry import needs_scores
 
 from helpers import naive
 
@@ -40,6 +41,14 @@ def naive_sparsemm(pooled, budget, window, layer, layers):
 
 def naive_random(pooled, budget, window, layer, layers):
     return naive.allocated(random_scores(layers, len(pooled), 7), pooled, budget, window, layer)
+
+
+def naive_visual_ada(pooled, budget, window, layer, layers):
+    return naive.visual_ada(SCORES.values[:layers], pooled, budget, window, layer, layers)
+
+
+def naive_duo(pooled, budget, window, layer, layers):
+    return naive.duo_heads(SCORES.values[:layers], pooled, budget, window, layer)
 
 
 def naive_full(pooled, budget, window, layer, layers):
@@ -61,6 +70,8 @@ NAIVE = {
     "adakv": naive.adakv,
     "sparsemm": naive_sparsemm,
     "random_heads": naive_random,
+    "visual_ada": naive_visual_ada,
+    "duo_heads": naive_duo,
     "local_window": naive_local,
 }
 
@@ -111,7 +122,7 @@ def test_an_unlimited_budget_keeps_everything(name: str) -> None:
         assert (make(name, 10**6).keep(pooled, layer=layer, num_layers=5) == 17).all()
 
 
-@pytest.mark.parametrize("name", [n for n in POLICY_NAMES if n not in ("sparsemm",)])
+@pytest.mark.parametrize("name", [n for n in POLICY_NAMES if not needs_scores(n)])
 def test_one_layer(name: str) -> None:
     pooled = torch.rand(1, 1, 30)
     keep = make(name, 14).keep(pooled, layer=0, num_layers=1)
@@ -207,12 +218,13 @@ def test_a_label_names_the_probe_set_of_its_scores() -> None:
     both = make_policy("sparsemm[probe=wild, rho=0.5]", **given)
     assert both.rho == 0.5
     assert both.scores is wild
-    assert parse_label("sparsemm[probe=wild]") == ("sparsemm", {"probe": "wild"})
+    assert parse_label("sparsemm[probe=wild]")[:2] == ("sparsemm", {"probe": "wild"})
 
 
 @pytest.mark.parametrize(
     ("label", "change", "words"),
     [
+        ("sparsem", {}, "'sparsem' is not known: did you mean 'sparsemm'"),
         ("h2o", {}, "'h2o' is not known: choose from fullkv"),
         ("sparsemm[rho=0.3", {}, "not known"),
         ("sparsemm[beta=2]", {}, "'beta' is no setting of sparsemm"),

@@ -20,7 +20,9 @@ from sparsemm.generation.compress import compress
 from sparsemm.generation.prefill import PrefillLayer, capture_prefill
 from sparsemm.generation.selector import token_selector
 from sparsemm.policies import AdaKV, FullKV, LocalWindow, SnapKV, SparseMM, make_policy
-from sparsemm.policies.selection import Ranking, rank_positions
+from sparsemm.policies.base import ranker_of
+from sparsemm.policies.rankers import WindowAttention
+from sparsemm.policies.selection import rank_positions
 
 from helpers import tiny
 
@@ -92,8 +94,8 @@ def test_float32_is_the_default_to_the_bit() -> None:
     query, key = tensors(6, 2, 90, torch.float32)
     usual = pooled_attention(query, key, window=WINDOW)
     assert torch.equal(usual, pooled_attention(query, key, window=WINDOW, dtype=torch.float32))
-    ranking = Ranking(WINDOW, 5, "model")
-    assert torch.equal(usual, ranking.pooled(query, key, scaling=None, valid=None))
+    ranker = WindowAttention(WINDOW, 5, "model")
+    assert torch.equal(usual, ranker.rank(query, key, key, scaling=16**-0.5))
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -145,7 +147,7 @@ def test_selectors_and_engine_rank_as_the_policy_says() -> None:
     _, _, layers = prefilled(torch.bfloat16)
     differ = 0
     for layer in layers:
-        given = layer.query, layer.key, layer.valid, layer.scaling
+        given = layer.query, layer.key, layer.value, layer.valid, layer.scaling
         policies = [SnapKV(24, window=WINDOW), AdaKV(20, window=WINDOW), SparseMM(scores, 20, window=WINDOW)]
         released = [
             SnapKV(24, window=WINDOW, ranking="model"),
@@ -153,7 +155,7 @@ def test_selectors_and_engine_rank_as_the_policy_says() -> None:
             SparseMM(scores, 20, window=WINDOW, ranking="model"),
         ]
         held = hold_layer(layer, [*policies, *released, FullKV(), LocalWindow(12)], tiny.LAYERS)
-        assert set(held.ranks) == {Ranking(WINDOW, 5, "float32"), Ranking(WINDOW, 5, "model")}
+        assert set(held.ranks) == {WindowAttention(WINDOW), WindowAttention(WINDOW, 5, "model")}
         half = pooled_attention(
             layer.query,
             layer.key,
@@ -162,7 +164,7 @@ def test_selectors_and_engine_rank_as_the_policy_says() -> None:
             valid=layer.valid,
             dtype=torch.bfloat16,
         )
-        ranks = held.ranks[Ranking(WINDOW, 5, "model")]
+        ranks = held.ranks[WindowAttention(WINDOW, 5, "model")]
         assert torch.equal(ranks, rank_positions(half).int())
         for at, policy in enumerate(released, start=len(policies)):
             keep = policy.keep(half, layer=layer.index, num_layers=tiny.LAYERS)
@@ -197,7 +199,7 @@ def test_the_setting_reaches_every_policy_that_ranks() -> None:
     scores = HeadScores(torch.ones(3, 6).numpy())
     labels = ["fullkv", "snapkv", "pyramidkv", "adakv", "sparsemm[rho=0.3]", "random_heads", "local_window"]
     cells = make_cells([(label, 20) for label in labels], scores=scores, window=WINDOW, ranking="model")
-    found = [Ranking.of(cell.policy).precision for cell in cells]
+    found = [ranker_of(cell.policy).precision for cell in cells]
     assert found == ["float32", *["model"] * 5, "float32"]
     assert "'ranking', 'model'" in describe(cells[1].policy)
     with pytest.raises(InputError, match="snapkv: ranking is 'half': use float32 or model"):

@@ -55,7 +55,7 @@ def test_the_list_is_whole_and_every_look_is_different() -> None:
     assert len({item.color for item in looks}) == len({item.marker for item in looks}) == len(METHODS)
     assert len({item.label for item in looks}) == len(METHODS)
     assert set(MASKS) == {"visual", "random"}
-    assert [name for name in METHODS if needs_scores(name)] == ["sparsemm"]
+    assert [name for name in METHODS if needs_scores(name)] == ["sparsemm", "visual_ada", "duo_heads"]
 
 
 def test_order_and_labels_of_methods_and_of_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from snakemake.utils import update_config
 
 import checks
 import names
+import policies
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +54,22 @@ def test_names_are_those_of_the_library() -> None:
     assert ["fullkv", *names.COMPRESSING] == list(METHODS)
     for name in names.COMPRESSING:
         checks.check({**load("config.yaml"), "policies": [name]})
+
+
+def test_labels_pair_methods_with_rankers_and_have_the_settings_of_the_classes() -> None:
+    from sparsemm.methods import METHODS, RANKERS
+    from sparsemm.policies.registry import policy_class, ranker_class
+
+    labels = [f"{method}@{ranker}" for method in names.COMPRESSING for ranker in RANKERS]
+    labels += ["sparsemm[rho=0.3, waterfill=true]@streaming[sinks=8]", "duo_heads[share=0.5]"]
+    config = load("config.yaml")
+    config["efficiency"]["policies"] = ["fullkv", "sparsemm@key_norm"]
+    checks.check({**config, "policies": labels})
+    kinds = [(entry.policy, policy_class(name)) for name, entry in METHODS.items()]
+    kinds += [(f"rankers.{entry.ranker}", ranker_class(name)) for name, entry in RANKERS.items()]
+    for path, found in kinds:
+        fields = {field.name: str(field.type) for field in dataclasses.fields(found)}
+        assert policies.fields_of(path) == fields
 
 
 def test_checks_and_names_need_neither_torch_nor_transformers() -> None:
@@ -98,8 +116,20 @@ FAULTS: list[tuple[str, Change]] = [
     ("budgets: 16 is there twice", lambda c: c.update(budgets=[16, 16])),
     ("policies.0 has the unknown value 'fullkv'; known: sparsemm, ", lambda c: c.update(policies=["fullkv"])),
     (
-        r"policies.0 has the unknown value 'sparsemm\[rho=0.3\]'; did you mean 'sparsemm'",
-        lambda c: c.update(policies=["sparsemm[rho=0.3]"]),
+        "policies.0: policy 'snapkv@key_nrm': the ranker 'key_nrm' is not known; did you mean 'key_norm'",
+        lambda c: c.update(policies=["snapkv@key_nrm"]),
+    ),
+    ("policies.0 has the unknown value 'snap@key_norm'", lambda c: c.update(policies=["snap@key_norm"])),
+    ("'beta' is no setting of sparsemm", lambda c: c.update(policies=["sparsemm[beta=3]"])),
+    (
+        "there is no file heads/none.json; give head scores",
+        lambda c: c.update(policies=["sparsemm[scores=heads/none.json]"]),
+    ),
+    ("'much' is no value for rho", lambda c: c.update(policies=["sparsemm[rho=much]@key_norm"])),
+    ("'window' is no setting of streaming", lambda c: c.update(policies=["adakv@streaming[window=3]"])),
+    (
+        "efficiency.policies.0: 'sparsemm\\[rho=0.3\\]' has settings, which have no place",
+        lambda c: c["efficiency"].update(policies=["sparsemm[rho=0.3]"]),
     ),
     (
         "benchmarks has the unknown value 'docvq'; did you mean 'docvqa'",

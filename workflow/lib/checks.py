@@ -25,6 +25,7 @@ from sparsemm.methods import (
 )
 
 from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
+from policies import policy_label
 from values import Check, ConfigError, either_or, list_of, list_of_two, nearest, number, one_of, text, wrong
 
 Config = dict[str, Any]
@@ -84,7 +85,7 @@ KEYS: dict[str, Check] = {
     "scoring.matching": one_of(MATCHINGS),
     "scoring.positions": one_of(POSITIONS),
     "scoring.no_match": one_of(NO_MATCH),
-    "policies": list_of(one_of(COMPRESSING)),
+    "policies": list_of(policy_label(COMPRESSING)),
     "budgets": _BUDGETS,
     "window": _COUNT,
     "kernel": _COUNT,
@@ -117,7 +118,7 @@ KEYS: dict[str, Check] = {
     "attention_maps.heads": _COUNT,
     "efficiency.tokens": list_of(_COUNT),
     "efficiency.batches": list_of(_rows, least=0),
-    "efficiency.policies": list_of(one_of(METHOD_NAMES)),
+    "efficiency.policies": list_of(policy_label(METHOD_NAMES, settings=False)),
     "efficiency.budget": _COUNT,
     "efficiency.window": _COUNT,
     "efficiency.new_tokens": _COUNT,

@@ -4,6 +4,7 @@
 rule allocate_budget:
     input:
         scores="<results>/scores/{model}.parquet",
+        named=score_files(config["policies"]),
     output:
         keep="<results>/keep/{model}.parquet",
     log:

@@ -11,6 +11,7 @@ import checks
 import digest
 import narrowing
 from names import FULL_CACHE
+from policies import score_files
 from values import ConfigError
 
 from sparsemm.benchmarks import get_benchmark

@@ -5,6 +5,7 @@ rule evaluate_shard:
     input:
         scores="<results>/scores/{model}.parquet",
         set_scores=set_scores_of,
+        named=lambda wildcards: score_files(label for label, _ in cells_of(wildcards.benchmark)),
         model=model_files,
         rows=rows_of,
     output:

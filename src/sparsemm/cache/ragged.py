@@ -19,8 +19,8 @@ from sparsemm.errors import InputError
 _VALID = "sparsemm_valid"
 
 # The tokens that a layer keeps of a prompt, bool [B, Hkv, T]:
-# selector(query [B, Hq, T, D], key [B, Hkv, T, D], valid bool [B, T] or None, scaling)
-TokenSelector = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, float], torch.Tensor]
+# selector(query [B, Hq, T, D], key [B, Hkv, T, D], value [B, Hkv, T, D], valid bool [B, T] or None, scaling)
+TokenSelector = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, float], torch.Tensor]
 
 
 def valid_tokens(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
@@ -200,7 +200,8 @@ class RaggedLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
         elif self.selector is not None:
             out = inputs.causal_attention()
             reserve = None if self.max_length is None else max(self.max_length - count, 0)
-            self.pack(key, value, self.selector(query, key, valid, inputs.scaling), reserve=reserve)
+            kept = self.selector(query, key, value, valid, inputs.scaling)
+            self.pack(key, value, kept, reserve=reserve)
         else:
             self.filled()
             raise AssertionError("unreachable")

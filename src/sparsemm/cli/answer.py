@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemm.cli.common import add_device, at_least, command, find_scores, load, size, table
 from sparsemm.errors import InputError
-from sparsemm.methods import METHODS
+from sparsemm.methods import METHODS, RANKERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,8 @@ def add(commands: Any) -> None:
         "--policy",
         default="sparsemm",
         metavar="P",
-        help=f"{', '.join(METHODS)}; settings go in brackets: sparsemm[waterfill=true] (default: %(default)s)",
+        help=f"{', '.join(METHODS)}; settings go in brackets: sparsemm[waterfill=true]; what orders the tokens goes "
+        f"after an @: sparsemm@key_norm ({', '.join(RANKERS)}; default: %(default)s)",
     )
     parser.add_argument(
         "--budget",
@@ -108,7 +109,8 @@ def _policy(args: argparse.Namespace) -> Policy:
     from sparsemm.policies.registry import needs_scores
 
     scores = None
-    if needs_scores(parse_label(args.policy)[0]):
+    name, settings, _, _ = parse_label(args.policy)
+    if needs_scores(name) and "scores" not in settings:
         scores = find_scores(args.scores, args.model)
     return make_policy(args.policy, budget=args.budget, window=args.window, rho=args.rho, scores=scores)
 

@@ -22,7 +22,7 @@ from sparsemm.efficiency.floor import copy_bandwidth, largest_batch, moved_bytes
 from sparsemm.errors import InputError
 from sparsemm.generation.greedy import GreedyLoop
 from sparsemm.generation.prefill import prefill
-from sparsemm.generation.selector import token_selector
+from sparsemm.generation.selector import find_image_tokens, token_selector
 from sparsemm.models.loading import shape
 from sparsemm.policies import Policy
 from sparsemm.runtime.clock import Stopwatch, frozen_gc, synchronize, timed
@@ -227,7 +227,11 @@ def _timed_prefill(
 ) -> TimedPrefill:
     device, layers = model.device, shape(model).num_layers
     whole, selecting = Stopwatch(device), Stopwatch(device)
-    selectors = [_timed(token_selector(policy, layer, layers), selecting) for layer in range(layers)]
+
+    def images() -> torch.Tensor:
+        return find_image_tokens(model, here["input_ids"])
+
+    selectors = [_timed(token_selector(policy, layer, layers, images), selecting) for layer in range(layers)]
     synchronize(device)
     begin = time.perf_counter()
     here = {name: tensor.to(device) for name, tensor in inputs.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,9 +19,10 @@ from sparsemm.errors import InputError
 from sparsemm.generation.checks import check_call, check_model
 from sparsemm.generation.chunking import chunked
 from sparsemm.generation.graphs import graphed_forward
-from sparsemm.generation.selector import token_selector
+from sparsemm.generation.selector import ImageTokens, find_image_tokens, token_selector
 from sparsemm.models.patching import CHANGING, patched
 from sparsemm.policies import Policy
+from sparsemm.policies.base import ranker_of
 
 __all__ = ["Run", "compress"]
 
@@ -120,7 +122,8 @@ def compress(
         run = Run()
         entering.enter_context(ragged_attention_in(model))
         entering.enter_context(chunked(model))
-        for name, method in _methods(model, policy, run, storage).items():
+        images = entering.enter_context(_image_tokens(model)) if ranker_of(policy).needs_image else None
+        for name, method in _methods(model, policy, run, storage, images).items():
             entering.enter_context(patched(model, name, method))
         if cuda_graph:
             entering.enter_context(patched(model, "forward", graphed_forward(model)))
@@ -133,7 +136,24 @@ def compress(
             run._finish()
 
 
-def _methods(model: PreTrainedModel, policy: Policy, run: Run, storage: str) -> dict[str, Callable[..., Any]]:
+@contextmanager
+def _image_tokens(model: PreTrainedModel) -> Iterator[ImageTokens]:
+    """A function that finds the image tokens of the forward pass that the calling thread is in."""
+    prompt = threading.local()
+
+    def note(module: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        prompt.ids = options.get("input_ids", args[0] if args else None)
+
+    hook = model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield lambda: find_image_tokens(model, prompt.ids)
+    finally:
+        hook.remove()
+
+
+def _methods(
+    model: PreTrainedModel, policy: Policy, run: Run, storage: str, images: ImageTokens | None
+) -> dict[str, Callable[..., Any]]:
     """The methods that replace the model's own while it is compressed, by name."""
     num_layers = int(model.config.get_text_config().num_hidden_layers)
     plain: Any = model.generate
@@ -152,7 +172,7 @@ def _methods(model: PreTrainedModel, policy: Policy, run: Run, storage: str) -> 
     ) -> None:
         cache = model_kwargs.get("past_key_values")
         if cache is None:
-            selectors = [token_selector(policy, layer, num_layers) for layer in range(num_layers)]
+            selectors = [token_selector(policy, layer, num_layers, images) for layer in range(num_layers)]
             cache = RaggedCache(num_layers, selectors, session=run.session, storage=storage)
             cache.limit(max_cache_length)
         else:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
 from sparsemm.cache.ragged import RaggedCache, TokenSelector, valid_tokens
 from sparsemm.families import family_of
 from sparsemm.generation.chunking import chunked
-from sparsemm.generation.selector import token_selector
+from sparsemm.generation.selector import ImageTokens, find_image_tokens, token_selector
 from sparsemm.models.loading import shape
 from sparsemm.models.text import text_layers
 from sparsemm.policies import Policy
@@ -35,6 +36,7 @@ class PrefillLayer:
         value: [B, Hkv, T, D].
         valid: bool [B, T], False at pads; None without padding.
         scaling: factor on the products of queries and keys.
+        images: the image tokens, bool [B, T], computed when it is called; None where they are not known.
     """
 
     index: int
@@ -43,6 +45,7 @@ class PrefillLayer:
     value: torch.Tensor
     valid: torch.Tensor | None
     scaling: float
+    images: ImageTokens | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def capture_prefill(
         mask = torch.ones_like(inputs["input_ids"])
     positions, following = family_of(model).prefill_positions(model, {**inputs, "attention_mask": mask})
     padded = not bool((mask == 1).all())
-    layers = [_CaptureLayer(index, callback) for index in range(len(text_layers(model)))]
+    images = functools.cache(functools.partial(find_image_tokens, model, inputs.get("input_ids")))
+    layers = [_CaptureLayer(index, callback, images) for index in range(len(text_layers(model)))]
     with ragged_attention_in(model):
         out = model(
             **_without_mask(inputs),
@@ -91,14 +95,15 @@ def capture_prefill(
 class _CaptureLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
     """Stores nothing; calls back with what the attention function was given."""
 
-    def __init__(self, index: int, callback: Callable[[PrefillLayer], None]) -> None:
+    def __init__(self, index: int, callback: Callable[[PrefillLayer], None], images: ImageTokens) -> None:
         super().__init__()
-        self.index, self.callback = index, callback
+        self.index, self.callback, self.images = index, callback, images
 
     def attend(self, inputs: AttentionInputs) -> torch.Tensor:
         out = inputs.causal_attention()
         valid = valid_tokens(inputs.mask, inputs.query.shape[2])
-        self.callback(PrefillLayer(self.index, inputs.query, inputs.key, inputs.value, valid, inputs.scaling))
+        given = inputs.query, inputs.key, inputs.value, valid, inputs.scaling
+        self.callback(PrefillLayer(self.index, *given, self.images))
         return out
 
 
@@ -126,7 +131,9 @@ def prefill(
         The cache, the first new token, int64 [1, 1], and its `position_ids`.
     """
     layers = shape(model).num_layers
-    selectors = selectors or [token_selector(policy, layer, layers) for layer in range(layers)]
+    if selectors is None:
+        images = functools.partial(find_image_tokens, model, inputs["input_ids"])
+        selectors = [token_selector(policy, layer, layers, images) for layer in range(layers)]
     cache = RaggedCache(layers, selectors, reserve=reserve, storage=storage)
     family = family_of(model)
     whole = {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}

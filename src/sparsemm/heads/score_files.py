@@ -1,4 +1,4 @@
-"""File formats of head scores: the published JSON, and our result tables per head and per image."""
+"""File formats of head scores: writes the published JSON; our result tables per head and per image."""
 
 from __future__ import annotations
 
@@ -17,29 +17,6 @@ if TYPE_CHECKING:
 
 SCORES_FILE = "head_scores.parquet"  # name of the scores in a model's folder
 SAMPLES_FILE = "head_score_samples.parquet"
-
-
-def read_json(path: Path) -> Floats:
-    """Scores [L, Hq] in the published format, {"layer-head": [value, ...]}: the mean of each list, not normalised.
-
-    Raises:
-        InputError: the file is missing, of another format, or lacks heads.
-    """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        cells = {tuple(map(int, key.split("-"))): float(np.mean(value)) for key, value in table.items()}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): give a scores file") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f'{path}: not a scores file: it must map "layer-head" to a list of numbers'
-        ) from error
-    if not cells or any(len(cell) != 2 for cell in cells):
-        raise InputError(f'{path}: not a scores file: its keys must read "layer-head"')
-    layers, heads = (max(cell[axis] for cell in cells) + 1 for axis in (0, 1))
-    if len(cells) != layers * heads:
-        raise InputError(f"{path}: {len(cells)} heads do not fill {layers} x {heads}: the file is incomplete")
-    return np.array([[cells[i, j] for j in range(heads)] for i in range(layers)], dtype=np.float64)
 
 
 def write_json(path: Path, values: Floats) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemm.budget.allocation import group_scores
+from sparsemm.budget.published import read_published
 from sparsemm.errors import InputError
 from sparsemm.heads import score_files
 from sparsemm.heads.agreement import Agreement, agreement_of
@@ -123,7 +124,7 @@ class HeadScores:
         path = Path(path)
         try:
             if path.suffix == ".json":
-                return cls(values=score_files.read_json(path))
+                return cls(values=read_published(path))
             return cls._from_parquet(path, None if samples is None else Path(samples))
         except InputError as error:
             if str(path) in str(error) or (samples is not None and str(samples) in str(error)):

@@ -1,14 +1,17 @@
-"""The protocol of a policy (a budget, a window, a pooling kernel and the formula `keep`), and its checks."""
+"""The protocol of a policy (a budget, a ranker and the formula `keep`, its allocator), and its checks."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sized
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from sparsemm.budget.allocation import check_budget
 from sparsemm.errors import InputError
 from sparsemm.methods import RANKINGS
+from sparsemm.policies.rankers import Ranker, WindowAttention
 
 
 @runtime_checkable
@@ -25,20 +28,21 @@ class Policy(Protocol):
 
     @property
     def window(self) -> int:
-        """Newest prompt tokens: always kept, and their queries rank the other tokens."""
+        """Newest prompt tokens: always kept, and the default ranker's queries."""
 
     @property
     def kernel(self) -> int:
-        """Width of the average pooling over key positions, odd."""
+        """Width of the default ranker's average pooling over key positions, odd."""
 
-    # A policy may also have `ranking`: "float32" (the default), or "model" to rank in the model's dtype as the authors'
-    # code does.
+    # A policy may also have `ranker`, which orders the tokens (None: `default_ranker()` if it has that, else
+    # WindowAttention of its window and kernel), and `ranking`, that default's precision: "float32", or "model" for the
+    # model's dtype as in the authors' code.
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
         """Tokens that each KV head keeps beyond the window.
 
         Args:
-            pooled: [B, Hkv, P] from `pooled_attention`, -inf at pads; float32, or the dtype of the ranking.
+            pooled: [B, Hkv, P] from the ranker, -inf at pads; float32, or the dtype of the ranking.
             layer: index of the layer.
             num_layers: layers of the model.
 
@@ -56,10 +60,24 @@ def past_tokens(pooled: torch.Tensor) -> torch.Tensor:
     return (pooled > float("-inf")).sum(dim=-1)
 
 
-def check_policy(name: str, budget: int, window: int, kernel: int, ranking: str = "float32") -> None:
-    """Raise InputError, which names the policy, for a budget not above the window, an even kernel, another ranking."""
+def ranker_of(policy: Policy) -> Ranker:
+    """What ranks the tokens under a policy: its ranker, with the policy's window. Equal rankers share their ranks."""
+    ranker: Any = getattr(policy, "ranker", None)
+    if ranker is None and hasattr(policy, "default_ranker"):
+        ranker = policy.default_ranker()
+    if ranker is None:
+        return WindowAttention(policy.window, policy.kernel, getattr(policy, "ranking", "float32"))
+    made: Ranker = ranker if ranker.window == policy.window else replace(ranker, window=policy.window)
+    return made
+
+
+def check_policy(
+    name: str, budget: int, window: int, kernel: int, ranking: str = "float32", ranker: object = None
+) -> None:
+    """Raise InputError, which names the policy, for a budget not above the window or another setting that cannot be."""
     check_budget(budget, window, owner=name)
     check_kernel(name, kernel)
+    check_ranker(name, ranker)
     if ranking not in RANKINGS:
         raise InputError(f"{name}: ranking is {ranking!r}: use {' or '.join(RANKINGS)}")
 
@@ -68,3 +86,17 @@ def check_kernel(name: str, kernel: int) -> None:
     """Raise InputError, which names the policy, unless the pooling kernel is odd and at least 1."""
     if kernel < 1 or kernel % 2 == 0:
         raise InputError(f"{name}: kernel is {kernel}: the pooling kernel must be odd and at least 1")
+
+
+def check_scored_layers(name: str, scores: Sized, num_layers: int) -> None:
+    """Raise InputError, which names the policy, unless the scores [L, heads] are of a model with this many layers."""
+    if len(scores) != num_layers:
+        raise InputError(
+            f"{name}: scores of {len(scores)} layers, model of {num_layers}: use this model's scores"
+        )
+
+
+def check_ranker(name: str, ranker: object) -> None:
+    """Raise InputError, which names the policy, unless it has no ranker or one that can rank."""
+    if ranker is not None and not isinstance(ranker, Ranker):
+        raise InputError(f"{name}: ranker is {ranker!r}: give a ranker, such as KeyNorm()")

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 
 from sparsemm.errors import InputError
-from sparsemm.policies.base import check_kernel, past_tokens
+from sparsemm.policies.base import check_kernel, check_ranker, past_tokens
+from sparsemm.policies.rankers import Ranker
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,19 @@ class LocalWindow:
     Attributes:
         budget: tokens per KV head.
         kernel: without effect, a part of the policy protocol.
+        ranker: without effect.
     """
 
     budget: int
     kernel: int = 5
+    ranker: Ranker | None = None
     name: ClassVar[str] = "local_window"
 
     def __post_init__(self) -> None:
         if self.budget < 1:
             raise InputError(f"{self.name}: budget is {self.budget}: it must be at least 1 token")
         check_kernel(self.name, self.kernel)
+        check_ranker(self.name, self.ranker)
 
     @property
     def window(self) -> int:

@@ -16,9 +16,11 @@ def planned_keep(policy: Policy, num_layers: int, num_kv_heads: int) -> torch.Te
         num_kv_heads: of each layer.
 
     Returns:
-        int64 [L, Hkv], or None for a policy that decides by the attention of each prompt.
+        int64 [L, Hkv], or None for a policy that decides by the attention or by the length of each prompt.
     """
     assert policy.budget is not None
+    if getattr(policy, "by_length", False):
+        return None
     # Attention on all tokens alike, on few and more in later heads, on one token a head: who looks at it keeps others.
     flat = torch.ones(1, num_kv_heads, 4 * policy.budget)
     steep = torch.arange(1, num_kv_heads + 1)[None, :, None] * 0.5 ** torch.arange(flat.shape[-1])

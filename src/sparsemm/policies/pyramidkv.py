@@ -10,6 +10,7 @@ import torch
 from sparsemm.budget.formulas import pyramid_keep
 from sparsemm.errors import InputError
 from sparsemm.policies.base import check_policy, past_tokens
+from sparsemm.policies.rankers import Ranker
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class PyramidKV:
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
         ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
+        ranker: what orders the tokens; None: WindowAttention of this window, kernel and ranking.
     """
 
     budget: int
@@ -29,10 +31,11 @@ class PyramidKV:
     window: int = 32
     kernel: int = 5
     ranking: str = "float32"
+    ranker: Ranker | None = None
     name: ClassVar[str] = "pyramidkv"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking, self.ranker)
         if self.beta < 1:
             raise InputError(f"{self.name}: beta is {self.beta}: it must be at least 1")
 

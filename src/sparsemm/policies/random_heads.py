@@ -9,6 +9,7 @@ import torch
 
 from sparsemm.budget.allocation import check_fraction, random_scores
 from sparsemm.policies.base import check_policy
+from sparsemm.policies.rankers import Ranker
 from sparsemm.policies.sparsemm import SparseMM
 
 
@@ -23,6 +24,7 @@ class RandomHeads:
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
         ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
+        ranker: what orders the tokens; None: WindowAttention of this window, kernel and ranking.
     """
 
     budget: int
@@ -31,10 +33,11 @@ class RandomHeads:
     window: int = 32
     kernel: int = 5
     ranking: str = "float32"
+    ranker: Ranker | None = None
     name: ClassVar[str] = "random_heads"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking, self.ranker)
         check_fraction(self.rho, "rho", owner=self.name)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:

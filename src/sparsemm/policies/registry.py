@@ -1,4 +1,4 @@
-"""Makes a policy from the label of a configuration or result file: "adakv", "sparsemm[rho=0.3]".
+"""Makes a policy from the label of a configuration or result file: "adakv", "sparsemm[rho=0.3]@key_norm".
 
 The setting `probe` of a method that splits its budget by scores names the further probe set that the scores are of:
 "sparsemm[probe=wild]".
@@ -9,21 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sparsemm.budget.allocation import as_scores, group_scores
+from sparsemm.budget.published import read_published
 from sparsemm.errors import InputError
-from sparsemm.methods import METHODS, split_label
+from sparsemm.labels import COMMON, COMMON_OF_RANKERS, parse_settings, split_label
+from sparsemm.methods import METHODS, RANKERS
 from sparsemm.policies.base import Policy
 
 POLICY_NAMES: tuple[str, ...] = tuple(METHODS)
-_COMMON = ("scores", "budget", "window", "kernel", "ranking")  # fields that a label cannot set
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
-    "str": str,
-    "bool": lambda text: {"true": True, "false": False}[text.lower()],
-}
+RANKER_NAMES: tuple[str, ...] = tuple(RANKERS)
 
 
 @functools.cache
@@ -33,43 +33,46 @@ def policy_class(name: str) -> Any:
     Raises:
         KeyError: for a name that is not in METHODS.
     """
-    module, _, found = METHODS[name].policy.rpartition(".")
-    return getattr(importlib.import_module(f"sparsemm.policies.{module}"), found)
+    return _load(f"sparsemm.policies.{METHODS[name].policy}")
 
 
-def settings_of(name: str) -> dict[str, str]:
-    """What a label of the method may set in brackets: field -> type ("int", "float", "bool"), and probe -> "str"."""
-    fields = dataclasses.fields(policy_class(name))
-    found = {field.name: str(field.type) for field in fields if field.name not in _COMMON}
-    return found | ({"probe": "str"} if needs_scores(name) else {})
+@functools.cache
+def ranker_class(name: str) -> Any:
+    """The class of a ranker, a frozen dataclass.
+
+    Raises:
+        KeyError: for a name that is not in RANKERS.
+    """
+    return _load(f"sparsemm.policies.rankers.{RANKERS[name].ranker}")
 
 
 def needs_scores(name: str) -> bool:
     """Whether the method splits its budget by head scores."""
-    return "scores" in {field.name for field in dataclasses.fields(policy_class(name))}
+    return "scores" in _fields(policy_class(name))
 
 
-def parse_label(label: str) -> tuple[str, dict[str, Any]]:
-    """The method's name and the settings of a label: "sparsemm[rho=0.3]" gives ("sparsemm", {"rho": 0.3}).
+def parse_label(label: str) -> tuple[str, dict[str, Any], str | None, dict[str, Any]]:
+    """The method, its settings, the ranker and its settings.
+
+    "sparsemm[rho=0.3]@key_norm" gives ("sparsemm", {"rho": 0.3}, "key_norm", {}).
 
     Raises:
-        InputError: for an unknown policy, key or value.
+        InputError: for an unknown policy, ranker, key or value.
     """
-    name, texts = split_label(label)
-    if name not in METHODS:
-        raise InputError(f"policy {label!r} is not known: choose from {', '.join(POLICY_NAMES)}")
-    allowed = settings_of(name)
-    settings: dict[str, Any] = {}
-    for key, text in texts.items():
-        if key not in allowed:
-            raise InputError(
-                f"policy {label!r}: {key!r} is no setting of {name}: it has {list(allowed) or 'none'}"
-            )
-        try:
-            settings[key] = _PARSERS[allowed[key]](text)
-        except (KeyError, ValueError) as error:
-            raise InputError(f"policy {label!r}: {text!r} is no value for {key}") from error
-    return name, settings
+    parts = split_label(label)
+    fields = _fields(policy_class(parts.method))
+    allowed = {key: kind for key, kind in fields.items() if key not in COMMON}
+    if "scores" in fields:
+        allowed["probe"] = "str"
+    settings = parse_settings(label, parts.method, parts.settings, allowed)
+    if parts.ranker is None:
+        return parts.method, settings, None, {}
+    if "ranker" not in fields:
+        raise InputError(f"policy {label!r}: {parts.method} takes no ranker: leave out @{parts.ranker}")
+    fields = _fields(ranker_class(parts.ranker))
+    allowed = {key: kind for key, kind in fields.items() if key not in COMMON_OF_RANKERS}
+    own = parse_settings(label, parts.ranker, parts.ranker_settings, allowed)
+    return parts.method, settings, parts.ranker, own
 
 
 def make_policy(
@@ -84,32 +87,38 @@ def make_policy(
     """The policy of a label.
 
     Args:
-        label: a method's name, with settings in brackets: "sparsemm[rho=0.3]".
+        label: a method's name, with settings in brackets, and after an @ a ranker's: "sparsemm[rho=0.3]@key_norm".
         budget: tokens per KV head, window included; ignored by fullkv.
-        scores: HeadScores or array, for methods that split the budget by scores.
+        scores: HeadScores or array, for methods that split the budget by scores. A label may name a file of the
+            published format instead: "sparsemm[scores=retrieval_heads.json]".
         set_scores: the same of further probe sets, by their names, for labels with the setting probe.
         num_kv_heads: if given, the scores must group into this number of KV heads.
-        **settings: window, kernel, ranking, rho, beta, floor, seed and so on. A method uses those that it has and its
-            own defaults for the others. Settings in the label's brackets override them.
+        **settings: window, kernel, ranking, rho, beta, floor, seed and so on. A method and a ranker use those that they
+            have and their own defaults for the others. Settings in the label's brackets override them.
 
     Raises:
         InputError: for an unknown label or setting, a missing budget or missing scores, and values that do not fit.
     """
-    name, own = parse_label(label)
+    name, own, ranker, own_of_ranker = parse_label(label)
     if "probe" in own:
         scores = _scores_of_set(label, own.pop("probe"), set_scores or {})
     found = policy_class(name)
-    fields = {field.name for field in dataclasses.fields(found)}
-    known = {field.name for each in METHODS for field in dataclasses.fields(policy_class(each))}
+    fields = _fields(found)
+    known = {key for each in METHODS for key in _fields(policy_class(each))}
+    known |= {key for each in RANKERS for key in _fields(ranker_class(each))}
     unknown = sorted(set(settings) - known)
     if unknown:
         raise InputError(f"policy {label!r}: no method has a setting {unknown[0]!r}; leave it out")
     arguments = {key: value for key, value in settings.items() if key in fields} | own
+    if ranker is not None:
+        arguments["ranker"] = _make_ranker(ranker, settings, own_of_ranker)
     if "budget" in fields:
         if budget is None:
             raise InputError(f"policy {label!r} needs a budget: give tokens per KV head")
         arguments["budget"] = budget
     if needs_scores(name):
+        if "scores" in own:
+            scores = _published_scores(own["scores"], num_kv_heads)
         if scores is None:
             raise InputError(
                 f"policy {label!r} needs head scores: run the scoring stage or give a scores file"
@@ -127,3 +136,31 @@ def _scores_of_set(label: str, name: str, set_scores: Mapping[str, Any]) -> Any:
         known = ", ".join(set_scores) or "none"
         raise InputError(f"policy {label!r}: no scores of a probe set {name!r} are given; there are {known}")
     return set_scores[name]
+
+
+def _published_scores(path: str, num_kv_heads: int | None) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Head scores of a file in the published format, with sum 1."""
+    values = read_published(Path(path))
+    scores = as_scores(values / (values.sum() or 1.0), owner=path)
+    if num_kv_heads is not None:
+        group_scores(scores, num_kv_heads)
+    return scores
+
+
+def _make_ranker(name: str, settings: dict[str, Any], own: dict[str, Any]) -> Any:
+    found = ranker_class(name)
+    fields = _fields(found)
+    arguments = {key: value for key, value in settings.items() if key in fields}
+    if "precision" in fields and "ranking" in settings:
+        arguments["precision"] = settings["ranking"]
+    return found(**arguments | own)
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _fields(found: Any) -> dict[str, str]:
+    """The fields of a dataclass with their types as written."""
+    return {field.name: str(field.type) for field in dataclasses.fields(found)}

@@ -1,4 +1,6 @@
-"""Selects the prompt tokens that a KV head keeps (SnapKV): pooled attention ranks them, `select` takes the best.
+"""Selects the prompt tokens that a KV head keeps (SnapKV): a ranker orders them, `select` takes the best.
+
+`pooled_attention` is the default ranker's formula.
 
 The queries of the last `window` positions attend to all keys (causal inside the window, softmax in float32). Their
 attention is averaged over the window and over the query heads of the GQA group, then average-pooled over key positions
@@ -10,52 +12,16 @@ positions then tie: ties go by position.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch.nn import functional
 
 from sparsemm.errors import InputError
 from sparsemm.kernels.device import runs_triton
-from sparsemm.policies.base import Policy
 
 # Attention weights computed at once (float32 elements); longer prompts are split into blocks of KV heads. Large blocks
 # (32 MiB) mean few launches on a GPU; 2 MiB fit the caches of a CPU (32,768 tokens, 12 heads, one thread: 23 against
 # 65 ms).
 _BLOCK_ELEMENTS = {"cuda": 1 << 23, "cpu": 1 << 19}
-
-
-class Ranking(NamedTuple):
-    """What the ranking of a prompt's tokens depends on: policies that agree in it share one.
-
-    Attributes:
-        window: newest prompt tokens, whose queries rank the others.
-        kernel: width of the average pooling.
-        precision: ``float32``, or ``model``, the dtype of queries and keys.
-    """
-
-    window: int
-    kernel: int
-    precision: str
-
-    @classmethod
-    def of(cls, policy: Policy) -> Ranking:
-        """The policy's ranking; a policy without `ranking` ranks in float32."""
-        return cls(policy.window, policy.kernel, getattr(policy, "ranking", "float32"))
-
-    def pooled(
-        self, query: torch.Tensor, key: torch.Tensor, *, scaling: float | None, valid: torch.Tensor | None
-    ) -> torch.Tensor:
-        """`pooled_attention` of this ranking; arguments and result as there."""
-        return pooled_attention(
-            query[:, :, -self.window :],
-            key,
-            window=self.window,
-            kernel=self.kernel,
-            scaling=scaling,
-            valid=valid,
-            dtype=key.dtype if self.precision == "model" else None,
-        )
 
 
 def pooled_attention(
@@ -212,7 +178,7 @@ def select(
     """The kept positions: each head's `keep` best positions and the last `window`.
 
     Args:
-        pooled: float32 [B, Hkv, P] from `pooled_attention`, -inf at pads, which are never kept.
+        pooled: float32 [B, Hkv, P] from a ranker, -inf at pads, which are never kept.
         keep: int64 [..., B, Hkv]; leading dimensions, such as one per policy, use the same ranking.
         window: newest prompt tokens, always kept.
         valid: bool [B, T]; drops pads inside the window too.

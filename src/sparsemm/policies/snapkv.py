@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from sparsemm.policies.base import check_policy, past_tokens
+from sparsemm.policies.rankers import Ranker
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,18 @@ class SnapKV:
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
         ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
+        ranker: what orders the tokens; None: WindowAttention of this window, kernel and ranking.
     """
 
     budget: int
     window: int = 32
     kernel: int = 5
     ranking: str = "float32"
+    ranker: Ranker | None = None
     name: ClassVar[str] = "snapkv"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking, self.ranker)
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
         """See `Policy.keep`; a prompt shorter than the budget is kept whole."""

@@ -11,8 +11,8 @@ import torch
 
 from sparsemm.budget.allocation import allocate, as_scores, check_fraction, group_scores
 from sparsemm.budget.formulas import within_prompt
-from sparsemm.errors import InputError
-from sparsemm.policies.base import check_policy, past_tokens
+from sparsemm.policies.base import check_policy, check_scored_layers, past_tokens
+from sparsemm.policies.rankers import Ranker
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: the comparison of arrays is no single truth value
@@ -27,6 +27,7 @@ class SparseMM:
         window: newest prompt tokens, always kept.
         kernel: width of the average pooling over key positions, odd.
         ranking: precision in which the tokens are ranked, ``float32`` or ``model`` (the authors' casts).
+        ranker: what orders the tokens; None: WindowAttention of this window, kernel and ranking.
     """
 
     scores: Any
@@ -36,10 +37,11 @@ class SparseMM:
     window: int = 32
     kernel: int = 5
     ranking: str = "float32"
+    ranker: Ranker | None = None
     name: ClassVar[str] = "sparsemm"
 
     def __post_init__(self) -> None:
-        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking)
+        check_policy(self.name, self.budget, self.window, self.kernel, self.ranking, self.ranker)
         check_fraction(self.rho, "rho", owner=self.name)
         values = self.scores.values if hasattr(self.scores, "per_kv_head") else self.scores
         object.__setattr__(self, "_values", as_scores(values, owner=f"{self.name}: scores"))
@@ -64,10 +66,7 @@ class SparseMM:
     def _shares(self, num_kv_heads: int, num_layers: int, past: int | None) -> torch.Tensor:
         """The allocation, int64 [L, Hkv]. past: prompt tokens before the window, None for the released recipe."""
         values: np.ndarray[Any, np.dtype[np.float64]] = self.__dict__["_values"]
-        if len(values) != num_layers:
-            raise InputError(
-                f"{self.name}: scores of {len(values)} layers, model of {num_layers}: use this model's scores"
-            )
+        check_scored_layers(self.name, values, num_layers)
         scores = group_scores(values, num_kv_heads)
         prompt = None if past is None else past + self.window
         return _allocate_once(scores.tobytes(), scores.shape, self.budget, self.window, self.rho, prompt)

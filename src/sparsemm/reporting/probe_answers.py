@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sparsemm.methods import split_label
+from sparsemm.labels import method_settings
 from sparsemm.reporting.agreement import BASE
 from sparsemm.reporting.summary import Paths, as_paths, read_predictions, summarise
 
@@ -38,7 +38,7 @@ def probe_cells(predictions: Paths, run_scores: Paths = (), *, level: float = 0.
 
 def probe_of(label: str) -> str:
     """The probe set whose heads a cell's budget follows; empty for other methods and settings."""
-    name, settings = split_label(label)
+    name, settings = method_settings(label)
     if name != "sparsemm" or set(settings) - {"probe"}:
         return ""
     return settings.get("probe", BASE)

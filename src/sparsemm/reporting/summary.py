@@ -207,7 +207,7 @@ def _interval(matrix: pd.DataFrame, images: list[str], level: float, draws: int)
 
 def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """The cells of the compared methods, without ablations and without labels that carry settings."""
-    return cells[cells["policy"].isin(main_methods())]
+    return cells[cells["policy"].isin(main_methods(cells["policy"]))]
 
 
 def as_paths(paths: Paths) -> list[Path]:

@@ -10,7 +10,7 @@ import torch
 
 from sparsemm.evaluation.engine.bucketing import bucket_rows
 from sparsemm.policies import Policy
-from sparsemm.policies.selection import Ranking
+from sparsemm.policies.base import ranker_of
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,6 @@ def _equal_cells(counts: np.ndarray, length: int, policies: Sequence[Policy]) ->
     found: dict[object, list[int]] = {}
     for cell, policy in enumerate(policies):
         whole = bool((counts[cell] >= length - policy.window).all())
-        key = "whole" if whole else (Ranking.of(policy), counts[cell].tobytes())
+        key = "whole" if whole else (ranker_of(policy), counts[cell].tobytes())
         found.setdefault(key, []).append(cell)
     return found

@@ -87,7 +87,7 @@ def _figure(
         return
     units = [path for path in as_paths(run_scores) if (path.stem in TABLE6) == (number == 5)]
     cells = summarise(read_predictions(mine, units), level=level)
-    cells = cells[cells["policy"].isin(list(policies or main_methods()))]
+    cells = cells[cells["policy"].isin(list(policies or main_methods(cells["policy"])))]
     if not (cells["budget"] > 0).any():
         raise InputError(f"figure {number}: no cell of these predictions has a budget; evaluate some methods")
     theirs = None if paper is None else accuracy(paper)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from sparsemm.errors import InputError
-from sparsemm.methods import label_of, method_order, split_label
+from sparsemm.labels import method_settings
+from sparsemm.methods import label_of, method_order
 from sparsemm.reporting import paper_values
 from sparsemm.reporting.notes import limit_of, run_notes
 from sparsemm.reporting.paper_values import in_paper
@@ -235,7 +236,7 @@ def table_audit(predictions: Paths, stem: str | Path, *, scores: Paths = ()) -> 
 
 
 def _rho(label: str) -> float | None:
-    name, settings = split_label(label)
+    name, settings = method_settings(label)
     return float(settings["rho"]) if (name, [*settings]) == ("sparsemm", ["rho"]) else None
 
 
