@@ -89,7 +89,7 @@ def run_schedule(
             group["lr"] = rate * schedule.factor(step)
         loss, accuracy = compute()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         if step % 20 == 19:

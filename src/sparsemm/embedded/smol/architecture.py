@@ -93,7 +93,9 @@ def build(name: str, base: Base, *, tower: Tower | None = None, seed: int = 0) -
 
 
 def _token(base: Base, token: str) -> int:
-    return int(base.tokenizer.convert_tokens_to_ids(token))
+    found = base.tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int)
+    return found
 
 
 def _llava_next(base: Base, tower: Tower) -> Any:

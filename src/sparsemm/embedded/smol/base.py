@@ -144,7 +144,8 @@ def _tokenizer(data: dict[str, Any]) -> PreTrainedTokenizerFast:
     backend.decoder = decoders.ByteLevel()
     special = [t for t, kind in zip(tokens, data["tokenizer.ggml.token_type"]) if kind == _CONTROL]
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast  # its constructor is untyped
+    tokenizer: PreTrainedTokenizerFast = make(
         tokenizer_object=backend,
         bos_token=tokens[data["tokenizer.ggml.bos_token_id"]],
         eos_token=tokens[data["tokenizer.ggml.eos_token_id"]],
@@ -154,3 +155,4 @@ def _tokenizer(data: dict[str, Any]) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
+    return tokenizer

@@ -57,7 +57,7 @@ def insert(text: Any, seed: int = 0) -> None:
 
 def trained(text: Any) -> dict[str, torch.Tensor]:
     """The updates of a text model with LoRA, by the projection's full name with ".down" or ".up"."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for full, owner, name in projections(text):
         layer = getattr(owner, name)
         found |= {f"{full}.down": layer.down.detach(), f"{full}.up": layer.up.detach()}

@@ -57,8 +57,8 @@ def _items(document: RichDocument) -> Iterator[Item]:
     for word in document.words:
         base = _baseline(word, slope, rise)
         centers = [glyph.center[0] for glyph in word.glyphs]
-        for x in range(math.ceil(min(centers)), int(max(centers))):
-            yield JOINT, x, base + slope * x - rise
+        for column in range(math.ceil(min(centers)), int(max(centers))):
+            yield JOINT, column, base + slope * column - rise
         for glyph, x in zip(word.glyphs, centers):
             yield glyph.char, x, base + slope * x - rise
         if before is not None and abs(before[1] - base) < 3 and 0 <= word.box[0] - before[0].box[2] < _CLOSE:

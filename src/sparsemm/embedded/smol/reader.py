@@ -75,7 +75,7 @@ class Reader(nn.Module):
         self.spelt = token
         symbols = [token.get(symbol, token[_JOINT]) for symbol in " " + SYMBOLS]
         embed = self.whole.get_input_embeddings().weight.detach()
-        self.table = embed[symbols]  # [CLASSES, hidden]; no character reads as a space
+        self.table: torch.Tensor = embed[symbols]  # [CLASSES, hidden]; no character reads as a space
         self.image_id = int(self.whole.config.image_token_id)
 
     @property
@@ -96,11 +96,11 @@ class Reader(nn.Module):
         """The parameters of LoRA."""
         return [parameter for parameter in self.text.parameters() if parameter.requires_grad]
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """What is trained; the base model is not part of a checkpoint."""
         return {key: value for key, value in super().state_dict().items() if not _frozen(key)}
 
-    def load_state_dict(self, state: Any, *args: Any, **kwargs: Any) -> Any:
+    def load_state_dict(self, state: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Take over what is trained."""
         missing, unexpected = super().load_state_dict(state, strict=False)
         assert not unexpected, unexpected
@@ -151,7 +151,7 @@ class Reader(nn.Module):
         tiles = [torch.cat([pixels(page.small)[None], cut(pixels(page.document.image))]) for page in pages]
         _, features = self.see(torch.cat(tiles))
         packed = []
-        for page, part in zip(pages, features.split([len(each) for each in tiles])):
+        for page, part in zip(pages, torch.split(features, [len(each) for each in tiles])):
             packed += [part[0], self._packed(page, part[1:])]
         return torch.cat(packed)
 
