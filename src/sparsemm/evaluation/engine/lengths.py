@@ -24,14 +24,14 @@ class PassCost:
         fixed: of a pass, whatever it feeds.
         more: of each further token of a row.
         free: tokens up to which a pass costs the same as with one.
-        lead: decode the full cache's rows first, so that their answers draft the others from the start; it costs their
-            passes' fixed part once more.
+        lead: decode the full cache's rows first, so that their answers draft the others from the start. It costs the
+            fixed part of their passes, which rows that are decoded together share.
     """
 
     fixed: float
     more: float
     free: int = 0
-    lead: bool = True
+    lead: bool = False
 
 
 class DraftLengths:
