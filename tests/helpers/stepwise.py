@@ -1,4 +1,7 @@
-"""The engine as it was before drafts: every row decoded token by token. The slow reference of the engine's tests."""
+"""The slow reference of the engine's tests: every row decoded token by token, its attention computed alone.
+
+The kept positions are the engine's own; that they are right is tested against `compress`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.cache_utils import Cache
 
 from sparsemm.cache.attention import ragged_attention_in
 from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
@@ -16,7 +20,6 @@ from sparsemm.evaluation.engine.rows import plan_rows
 from sparsemm.generation.prefill import capture_prefill, decode_step
 from sparsemm.models.generation_settings import make_processors
 from sparsemm.policies import Policy
-from transformers.cache_utils import Cache
 
 
 @dataclass

@@ -101,7 +101,7 @@ class RowDecoder:
         choose: the rows' next tokens from their logits.
         max_new_tokens: longest answer.
         stop: token ids that end an answer.
-        lengths: how much of a draft is verified.
+        lengths: how much of a draft is verified; None: no drafts, every pass feeds a row one token.
         drafted_by: for every row the rows whose answers draft it, best first.
         lead: rows that are decoded before the others.
 
@@ -117,7 +117,7 @@ class RowDecoder:
         *,
         max_new_tokens: int,
         stop: Collection[int],
-        lengths: DraftLengths,
+        lengths: DraftLengths | None,
         drafted_by: Sequence[Sequence[int]],
         lead: Collection[int] = (),
     ) -> None:
@@ -162,8 +162,10 @@ class RowDecoder:
 
     def _pass(self, batch: list[_Row], going: list[_Row], device: torch.device) -> None:
         """One forward pass of some rows."""
-        drafts = [self._draft(row) for row in going]
-        takes = self._lengths.choose(drafts)
+        drafts, takes = [_NONE] * len(going), [0] * len(going)
+        if self._lengths is not None:
+            drafts = [self._draft(row, self._lengths.most) for row in going]
+            takes = self._lengths.choose(drafts)
         fed = [
             [row.text.tokens[-1], *draft.tokens[:take]]
             for row, draft, take in zip(going, drafts, takes, strict=True)
@@ -174,7 +176,11 @@ class RowDecoder:
             self._model,
             torch.tensor([token for tokens in fed for token in tokens], device=device),
             torch.tensor(
-                [row.position + step for row, tokens in zip(going, fed, strict=True) for step in range(len(tokens))],
+                [
+                    row.position + step
+                    for row, tokens in zip(going, fed, strict=True)
+                    for step in range(len(tokens))
+                ],
                 device=device,
             ),
             self._cache,
@@ -193,21 +199,22 @@ class RowDecoder:
             accepted = 0
             while accepted < len(tokens) - 1 and tokens[accepted + 1] == choices[accepted]:
                 accepted += 1
-            if len(tokens) > 1:
+            if self._lengths is not None and len(tokens) > 1:
                 self._lengths.learn(draft, len(tokens) - 1, accepted)
             row.position += accepted + 1
             counts[row.number] = accepted + 1
             self._write(row, choices[: accepted + 1])
         self._cache.keep([counts.get(row.number, 0) for row in batch])
 
-    def _draft(self, row: _Row) -> Draft:
+    def _draft(self, row: _Row, most: int) -> Draft:
         """At most so many tokens that the one after them ends the longest answer."""
-        most = min(self._lengths.most, self._longest - len(row.text.tokens) - 1)
+        most = min(most, self._longest - len(row.text.tokens) - 1)
         return find_draft(row.text.tokens, row.texts, most) if most > 0 else _NONE
 
     def _write(self, row: _Row, tokens: list[int]) -> None:
         """Append chosen tokens up to an end token or the longest answer."""
         end = next((place for place, token in enumerate(tokens) if token in self._stop), None)
         row.text.extend(tokens[:end])
-        row.ended = end is not None or len(row.text.tokens) >= self._longest
+        row.text.ended = end is not None
+        row.ended = row.text.ended or len(row.text.tokens) >= self._longest
         self.counts.written += len(tokens) if end is None else end + 1

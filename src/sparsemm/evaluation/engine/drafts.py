@@ -20,10 +20,11 @@ class Text:
 
     Attributes:
         tokens: what was written; append to it by `extend` only.
-        whole: nothing will be appended: after its end nothing can be drafted.
+        ended: an end token follows them. A row that stands there most likely ends too: nothing drafts it.
     """
 
     tokens: list[int] = field(default_factory=list)
+    ended: bool = False
     _after: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
 
     def extend(self, tokens: Sequence[int]) -> None:
@@ -60,18 +61,16 @@ def find_draft(written: Sequence[int], texts: Sequence[Text], most: int) -> Draf
         texts: best first; one of them may be the row's own.
         most: tokens of the draft.
     """
-    best: tuple[int, int, int] | None = None
+    best = (0, 0, 0)
     found = Draft([], 0)
-    count = len(written)
-    for text in texts:
+    for order, text in enumerate(texts):
         for place in text.places(written):
-            if place >= len(text.tokens):  # nothing follows
+            if place == len(text.tokens) and not text.ended:  # what follows is not known yet
                 continue
             agreeing = _agreeing(written, text.tokens, place)
-            rank = (agreeing, -abs(place - count), place)
-            if best is None or rank[0] > best[0] or (rank > best and found_in is text):
-                best, found_in = rank, text
-                found = Draft(text.tokens[place : place + most], agreeing)
+            rank = (agreeing + 1, -order, -abs(place - len(written)))
+            if rank > best:
+                best, found = rank, Draft(text.tokens[place : place + most], agreeing)
     return found
 
 

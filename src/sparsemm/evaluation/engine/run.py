@@ -25,9 +25,10 @@ from sparsemm.policies import Policy
 
 # What one more group of rows costs in a layer, as multiply-adds of scores: the launches of some small operations.
 _CALL_WORK = {"cpu": 600_000.0, "cuda": 100_000_000.0}
-# What a forward pass costs. CPU: measured on the embedded model with 370 rows, PLACEHOLDER. A GPU's values are estimates:
-# the launches of an eager pass cost as much as the arithmetic of some 1,000 tokens.
-PASS_COST = {"cpu": PassCost(fixed=150, more=1), "cuda": PassCost(fixed=1000, more=1)}
+# What a forward pass costs, by which drafts are cut; None: no drafts. On a CPU no clear gain has been seen, in a few
+# timings of 10 and 20 samples of the embedded model on a busy machine. A GPU's values are estimates, not measured:
+# the launches of an eager pass are taken to cost as much as the arithmetic of some 1,000 tokens.
+PASS_COST: dict[str, PassCost | None] = {"cpu": None, "cuda": PassCost(fixed=1000, more=1)}
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,17 @@ def run_cells(
         layers.append(EngineLayer(make_prompts(held.pop(0), len(layers), rows.groups, policies)))
     sources = [group.sample for group in rows.groups for _ in group.cells]
     source = torch.tensor(sources)
-    cost = cost or PASS_COST.get(model.device.type, PASS_COST["cuda"])
+    if cost is None:
+        cost = PASS_COST.get(model.device.type, PASS_COST["cuda"])
     decoder = RowDecoder(
         model,
         EngineCache(layers),
         GreedyChoice(processors, sources),
         max_new_tokens=max_new_tokens,
         stop=frozenset(stop),
-        lengths=DraftLengths(cost),
+        lengths=None if cost is None else DraftLengths(cost),
         drafted_by=drafting_rows(rows.of, policies),
-        lead=whole_rows(rows.of, policies) if cost.lead else (),
+        lead=whole_rows(rows.of, policies) if cost is not None and cost.lead else (),
     )
     answers = decoder.run(
         prefilled.logits[source.to(prefilled.logits.device)],
