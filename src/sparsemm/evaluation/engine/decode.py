@@ -74,7 +74,7 @@ class GreedyChoice:
             written: the row's tokens before each, those of the draft included; read by the processors alone.
         """
         if self._processors is None:
-            return logits.float().argmax(-1).tolist()  # type: ignore[no-any-return]
+            return logits.float().argmax(-1).tolist()
         chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
         lengths = [len(tokens) for tokens in written]
         for length in set(lengths):  # a processor gets sequences of one length
@@ -84,7 +84,7 @@ class GreedyChoice:
             chosen[at] = self._processors(
                 sources, before.view(len(at), length).to(logits.device), logits[at]
             ).argmax(-1)
-        return chosen.tolist()  # type: ignore[no-any-return]
+        return chosen.tolist()
 
     @property
     def reads_written(self) -> bool:
