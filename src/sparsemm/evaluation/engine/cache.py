@@ -4,18 +4,26 @@ A row is one policy's cache of one sample. Packing every row's kept tokens into 
 read at every step, most tokens of a prompt dozens of times. Here a row is a mask over its sample's shared K and V, plus
 its own new tokens. Evicted positions are at -inf before the softmax, which equals attention over the packed cache.
 Only evaluation works like this: it needs answers alone. `compress` and the efficiency runs hold packed caches.
+
+A pass feeds every row its own number of new tokens, or none; the model sees them as a batch of single tokens, so
+nothing is padded but a row's own tokens here. Tokens that are not kept afterwards are overwritten by the next pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from transformers.cache_utils import Cache
 
 from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
+from sparsemm.evaluation.engine.fed import Fed, Part
 
 _BLOCK = 16  # new tokens a row that storage starts with; it doubles when full
+# Scores of several tokens a row that are computed at once. On a CPU they should stay in its cache: for 28 rows, 118
+# columns and 12 heads, one token a row took 0.2 ms and four at once 2.6 ms (one thread of a busy machine).
+_SCORES = {"cpu": 1 << 16, "cuda": 1 << 30}
 _COPY_BELOW = 0.8  # a group of rows that sees no more than this share of a prompt gets a copy of that part
 
 
@@ -57,65 +65,84 @@ class Prompt:
 
 @dataclass
 class _Fresh:
-    """Row-wise storage of decoded tokens, [R, Hkv, block, D], grown by doubling."""
+    """Row-wise storage of decoded tokens, [R, Hkv, block, D], grown by doubling; zeros where nothing was written."""
 
     key: torch.Tensor
     value: torch.Tensor
-    used: int = 0
 
-    def append(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        if self.used == self.key.shape[2]:
-            self.key = torch.cat([self.key, torch.empty_like(self.key)], 2)
-            self.value = torch.cat([self.value, torch.empty_like(self.value)], 2)
-        self.key[:, :, self.used] = key[:, :, 0]
-        self.value[:, :, self.used] = value[:, :, 0]
-        self.used += 1
+    def write(self, key: torch.Tensor, value: torch.Tensor, fed: Fed) -> None:
+        """Write new tokens, [N, Hkv, D], into their rows' slots."""
+        while self.key.shape[2] < fed.columns:
+            self.key = torch.cat([self.key, torch.zeros_like(self.key)], 2)
+            self.value = torch.cat([self.value, torch.zeros_like(self.value)], 2)
+        places = fed.on(key.device)
+        self.key[places.rows, :, places.slots] = key
+        self.value[places.rows, :, places.slots] = value
 
 
 class EngineLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
-    """One layer's prompts and rows; the attention function passes it every row's newest token at once."""
+    """One layer's prompts and rows; the attention function passes it all new tokens of a pass at once.
+
+    Attributes:
+        prompts: the rows' groups, in the order of the rows.
+        rows: R.
+        fed: what the running pass feeds; the cache sets it.
+    """
 
     def __init__(self, prompts: list[Prompt]) -> None:
         super().__init__()
         self.prompts = prompts
-        self.fresh: _Fresh | None = None
+        self.rows = prompts[-1].stop
+        self.fed: Fed | None = None
+        self._fresh: _Fresh | None = None
 
     def attend(self, step: AttentionInputs) -> torch.Tensor:
-        """Append one token a row, K and V [R, Hkv, 1, D], and attend, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
-        assert step.query.shape[2] == 1, "the engine decodes one token a row and step"
-        key, value = step.key, step.value
-        if self.fresh is None:
-            shape = (*key.shape[:2], _BLOCK, key.shape[3])
-            self.fresh = _Fresh(key.new_empty(shape), value.new_empty(shape))
-        self.fresh.append(key, value)
-        return self.decode(step.query, step.scaling)
+        """Write the pass's tokens, K and V [N, Hkv, 1, D], and attend, [N, Hq, 1, D] -> [N, 1, Hq, D]."""
+        assert step.query.shape[2] == 1, "the engine feeds every token as a row of its own"
+        assert self.fed is not None, "EngineCache.feed comes first"
+        key, value = step.key[:, :, 0], step.value[:, :, 0]
+        if self._fresh is None:
+            shape = (self.rows, key.shape[1], _BLOCK, key.shape[2])
+            self._fresh = _Fresh(key.new_zeros(shape), value.new_zeros(shape))
+        self._fresh.write(key, value, self.fed)
+        return self._decode(step.query, step.scaling, self.fed, self._fresh)
 
-    def decode(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
-        """Attention of every row's newest token, [R, Hq, 1, D] -> [R, 1, Hq, D]."""
-        assert self.fresh is not None
-        rows, heads, _, dim = query.shape
-        used, kv_heads = self.fresh.used, self.fresh.key.shape[1]
-        grouped = (query * scaling).view(rows, kv_heads, heads // kv_heads, dim)  # [R, Hkv, G, D]
-        own = grouped @ self.fresh.key[:, :, :used].transpose(2, 3)  # [R, Hkv, G, n]
+    def _decode(self, query: torch.Tensor, scaling: float, fed: Fed, fresh: _Fresh) -> torch.Tensor:
+        """Attention of all new tokens, [N, Hq, 1, D] -> [N, 1, Hq, D]."""
+        tokens, heads, _, dim = query.shape
+        used, kv_heads = fed.columns, fresh.key.shape[1]
+        places = fed.on(query.device)
+        grouped = (query * scaling).view(tokens, kv_heads, heads // kv_heads, dim)  # [N, Hkv, G, D]
+        own = _own_products(grouped, fresh.key[:, :, :used].transpose(2, 3), places.parts)  # [N, Hkv, G, n]
+        if places.hidden is not None:
+            own.masked_fill_(places.hidden[:, None, None], float("-inf"))
         out = torch.empty_like(grouped)
         for prompt in self.prompts:
-            part = slice(prompt.start, prompt.stop)
-            count, length = prompt.stop - prompt.start, prompt.key.shape[2]
-            folded = grouped[part].transpose(0, 1).reshape(kv_heads, -1, dim)  # [Hkv, C * G, D]
-            scores = torch.bmm(folded, prompt.key).view(kv_heads, count, -1, length)
-            scores += prompt.bias
-            scores = torch.cat([scores, own[part].transpose(0, 1)], -1)  # [Hkv, C, G, N + n]
-            weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
-            seen = torch.bmm(weights.view(kv_heads, -1, length + used)[..., :length], prompt.value)
-            out[part] = seen.view(kv_heads, count, -1, dim).transpose(0, 1)
-            own[part] = weights[..., length:].transpose(0, 1)
-        out += own @ self.fresh.value[:, :, :used]
-        return out.view(rows, 1, heads, dim)
+            first, last = fed.begins[prompt.start], fed.begins[prompt.stop]
+            length = prompt.key.shape[2]
+            single = fed.single(prompt.start, prompt.stop)
+            block = max(_SCORES.get(query.device.type, _SCORES["cuda"]) // (heads * (length + used)), 1)
+            for begin in range(first, last, last - first if single else block):
+                part = slice(begin, last if single else min(begin + block, last))
+                bias = prompt.bias
+                if not single:  # a row's mask for each of its tokens
+                    bias = bias.index_select(1, places.rows[part] - prompt.start)
+                count = part.stop - begin
+                folded = grouped[part].transpose(0, 1).reshape(kv_heads, -1, dim)  # [Hkv, C * G, D]
+                scores = torch.bmm(folded, prompt.key).view(kv_heads, count, -1, length)
+                scores += bias
+                scores = torch.cat([scores, own[part].transpose(0, 1)], -1)  # [Hkv, C, G, N + n]
+                weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+                seen = torch.bmm(weights.view(kv_heads, -1, length + used)[..., :length], prompt.value)
+                out[part] = seen.view(kv_heads, count, -1, dim).transpose(0, 1)
+                own[part] = weights[..., length:].transpose(0, 1)
+        out += _own_products(own, fresh.value[:, :, :used], places.parts)
+        return out.view(tokens, 1, heads, dim)
 
     def keep_rows(self, rows: torch.Tensor) -> None:
         """Keep the rows of the given (ascending) numbers; K and V of a sample without rows are freed."""
-        if self.fresh is not None:
-            self.fresh = _Fresh(self.fresh.key[rows], self.fresh.value[rows], self.fresh.used)
+        if self._fresh is not None:
+            self._fresh = _Fresh(self._fresh.key[rows], self._fresh.value[rows])
         left: list[Prompt] = []
         start = 0
         for prompt in self.prompts:
@@ -126,16 +153,51 @@ class EngineLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
                 left.append(replace(prompt, bias=bias, start=start, stop=start + len(mine)))
                 start += len(mine)
         self.prompts = left
+        self.rows = start
+
+
+def _own_products(tokens: torch.Tensor, rows: torch.Tensor, parts: Sequence[Part]) -> torch.Tensor:
+    """Every token's [Hkv, G, x] times its row's matrix: [N, Hkv, G, x] and [R, Hkv, x, y] -> [N, Hkv, G, y]."""
+    if parts[0].dense:  # one token of every row
+        return tokens @ rows
+    count, heads, group, width = tokens.shape
+    out = tokens.new_empty(count, heads, group, rows.shape[-1])
+    for part in parts:
+        matrices = rows if part.rows is None else rows[part.rows]
+        padded = tokens.new_zeros(len(matrices), part.most, heads, group, width)
+        padded[part.row, part.step] = tokens[part.tokens]
+        folded = padded.transpose(1, 2).reshape(len(matrices), heads, part.most * group, width)
+        products = (folded @ matrices).view(len(matrices), heads, part.most, group, -1)
+        out[part.tokens] = products[part.row, :, part.step]
+    return out
 
 
 class EngineCache(Cache):
-    """EngineLayers over one set of rows."""
+    """EngineLayers over one set of rows.
+
+    Before each forward pass call `feed`, after it `keep`.
+    """
 
     def __init__(self, layers: list[EngineLayer]) -> None:
         super().__init__(layers=list(layers))
         self.engine_layers = layers
+        self.used = [0] * layers[0].rows  # new tokens that every row holds
+        self._fed: Fed | None = None
+
+    def feed(self, counts: Sequence[int]) -> None:
+        """Say how many tokens of every row the next forward pass feeds, row after row."""
+        self._fed = Fed(counts, self.used)
+        for layer in self.engine_layers:
+            layer.fed = self._fed
+
+    def keep(self, counts: Sequence[int]) -> None:
+        """Keep the first so many of the tokens that the pass fed every row; the others were never there."""
+        assert self._fed is not None
+        assert all(0 <= kept <= fed for kept, fed in zip(counts, self._fed.counts, strict=True))
+        self.used = [used + kept for used, kept in zip(self.used, counts, strict=True)]
 
     def keep_rows(self, rows: torch.Tensor) -> None:
         """Keep the rows of the given (ascending) numbers, in every layer."""
+        self.used = [self.used[row] for row in rows.tolist()]
         for layer in self.engine_layers:
-            layer.keep_rows(rows)
+            layer.keep_rows(rows.to(layer.prompts[0].key.device))

@@ -1,22 +1,59 @@
-"""Greedy decode of all rows of a batch together; rows that have ended leave the batch."""
+"""Greedy decode of all rows of a batch together, in passes that verify drafts; rows that have ended leave the batch.
+
+A pass feeds a row its last token and a draft of what follows. The model's choice after each of them is what decoding
+token by token would have chosen, as long as the draft agrees with it; up to the first difference all choices are kept,
+one of which no draft had to give. So every pass takes every row at least one token on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.cache.attention import ragged_attention_in
 from sparsemm.evaluation.engine.cache import EngineCache
+from sparsemm.evaluation.engine.drafts import Draft, Text, find_draft
+from sparsemm.evaluation.engine.lengths import DraftLengths
 from sparsemm.generation.prefill import decode_step
 from sparsemm.models.generation_settings import PromptProcessors
 
 _LIVE_SHARE = 0.85  # rows that have ended are removed once no more than this share of the batch goes on
+_NONE = Draft([], 0)
+
+
+@dataclass
+class Counts:
+    """What decoding took.
+
+    Attributes:
+        passes: forward passes.
+        row_passes: rows of all passes.
+        fed: tokens fed.
+        written: tokens of all answers, end tokens included.
+    """
+
+    passes: int = 0
+    row_passes: int = 0
+    fed: int = 0
+    written: int = 0
+
+
+@dataclass
+class _Row:
+    """A row that is being decoded: what it has written, and the texts that draft it, best first."""
+
+    number: int
+    position: int  # of its last token
+    text: Text
+    texts: list[Text] = field(default_factory=list)
+    ended: bool = False
 
 
 class GreedyChoice:
-    """The next token of every row: the largest logit in float32, after the checkpoint's processors if it has any.
+    """The next tokens: the largest logits in float32, after the checkpoint's processors if it has any.
 
     Args:
         processors: of the batch's prompts; None where nothing changes the logits.
@@ -25,66 +62,159 @@ class GreedyChoice:
 
     def __init__(self, processors: PromptProcessors | None, sources: Sequence[int]) -> None:
         self._processors, self._sources = processors, list(sources)
-        self._written: torch.Tensor | None = None  # int64 [R, n], kept for the processors alone
 
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        """The next tokens, int64 [R], from logits [R, V]."""
+    def __call__(
+        self, logits: torch.Tensor, rows: Sequence[int], written: Sequence[Sequence[int]]
+    ) -> list[int]:
+        """The next tokens from logits [N, V].
+
+        Args:
+            logits: of the next token of a row, or of one that follows a draft of it.
+            rows: whose they are, N numbers.
+            written: the row's tokens before each, those of the draft included; read by the processors alone.
+        """
         if self._processors is None:
-            return logits.float().argmax(-1)
-        if self._written is None:
-            self._written = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
-        tokens = self._processors(self._sources, self._written, logits).argmax(-1)
-        self._written = torch.cat([self._written, tokens[:, None]], 1)
-        return tokens
+            return logits.float().argmax(-1).tolist()
+        chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+        lengths = [len(tokens) for tokens in written]
+        for length in set(lengths):  # a processor gets sequences of one length
+            at = [place for place, other in enumerate(lengths) if other == length]
+            before = torch.tensor([list(written[place]) for place in at], dtype=torch.long)
+            sources = [self._sources[rows[place]] for place in at]
+            chosen[at] = self._processors(
+                sources, before.view(len(at), length).to(logits.device), logits[at]
+            ).argmax(-1)
+        return chosen.tolist()
 
-    def keep_rows(self, rows: Sequence[int]) -> None:
-        """Keep the rows of the given (ascending) numbers."""
-        self._sources = [self._sources[row] for row in rows]
-        if self._written is not None:
-            self._written = self._written[list(rows)]
+    @property
+    def reads_written(self) -> bool:
+        """Whether the choice depends on the tokens before."""
+        return self._processors is not None
 
 
-def decode_rows(
-    model: PreTrainedModel,
-    cache: EngineCache,
-    logits: torch.Tensor,
-    positions: torch.Tensor,
-    *,
-    choose: GreedyChoice,
-    max_new_tokens: int,
-    stop: Collection[int],
-) -> list[list[int]]:
-    """Greedy decode.
+class RowDecoder:
+    """Greedy decode of the rows of a cache.
 
     Args:
-        logits: of every row's first new token, [R, V].
-        positions: its position, counted without pads, int64 [R].
+        model: the model.
+        cache: the rows.
         choose: the rows' next tokens from their logits.
+        max_new_tokens: longest answer.
         stop: token ids that end an answer.
+        lengths: how much of a draft is verified; None: no drafts, every pass feeds a row one token.
+        drafted_by: for every row the rows whose answers draft it, best first.
+        lead: rows that are decoded before the others.
 
-    Returns:
-        New tokens of every row, without the stop token.
+    Attributes:
+        counts: what decoding took so far.
     """
-    tokens = choose(logits)
-    answers: list[list[int]] = [[] for _ in range(len(tokens))]
-    numbers = list(range(len(tokens)))  # the answer that each row of the batch continues
-    done: set[int] = set()
-    with ragged_attention_in(model):
-        for step in range(max_new_tokens):
-            for number, token in zip(numbers, tokens.tolist(), strict=True):
-                if token in stop:
-                    done.add(number)
-                elif number not in done:
-                    answers[number].append(token)
-            live = [row for row, number in enumerate(numbers) if number not in done]
-            if not live or step == max_new_tokens - 1:
-                break
-            if len(live) <= _LIVE_SHARE * len(numbers):
-                numbers = [numbers[row] for row in live]
-                keep = torch.tensor(live, device=tokens.device)
-                tokens, positions = tokens[keep], positions[keep]
-                cache.keep_rows(keep)
-                choose.keep_rows(live)
-            tokens = choose(decode_step(model, tokens, positions, cache))
-            positions = positions + 1
-    return answers
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        cache: EngineCache,
+        choose: GreedyChoice,
+        *,
+        max_new_tokens: int,
+        stop: Collection[int],
+        lengths: DraftLengths | None,
+        drafted_by: Sequence[Sequence[int]],
+        lead: Collection[int] = (),
+    ) -> None:
+        self._model, self._cache, self._choose = model, cache, choose
+        self._longest, self._stop, self._lengths = max_new_tokens, stop, lengths
+        self._drafted_by, self._lead = drafted_by, set(lead)
+        self.counts = Counts()
+
+    def run(self, logits: torch.Tensor, positions: torch.Tensor) -> list[list[int]]:
+        """Decode every row to its end.
+
+        Args:
+            logits: of every row's first new token, [R, V].
+            positions: its position, counted without pads, int64 [R].
+
+        Returns:
+            New tokens of every row, without the stop token.
+        """
+        numbers = range(len(logits))
+        firsts = self._choose(logits, numbers, [[]] * len(logits))
+        rows = [_Row(number, at, Text()) for number, at in zip(numbers, positions.tolist(), strict=True)]
+        for row, first in zip(rows, firsts, strict=True):
+            row.texts = [rows[other].text for other in self._drafted_by[row.number]] + [row.text]
+            self._write(row, [first])
+        batch = list(rows)  # rows of the cache
+        device = positions.device
+        with ragged_attention_in(self._model):
+            while live := [row for row in batch if not row.ended]:
+                batch = self._drop_ended(batch, live, device)
+                leading = [row for row in live if row.number in self._lead]
+                self._pass(batch, leading or live, device)
+        return [row.text.tokens for row in rows]
+
+    def _drop_ended(self, batch: list[_Row], live: list[_Row], device: torch.device) -> list[_Row]:
+        """The rows that the cache goes on with."""
+        if len(live) > _LIVE_SHARE * len(batch):
+            return batch
+        self._cache.keep_rows(
+            torch.tensor([place for place, row in enumerate(batch) if not row.ended], device=device)
+        )
+        return live
+
+    def _pass(self, batch: list[_Row], going: list[_Row], device: torch.device) -> None:
+        """One forward pass of some rows."""
+        drafts, takes = [_NONE] * len(going), [0] * len(going)
+        if self._lengths is not None:
+            drafts = [self._draft(row, self._lengths.most) for row in going]
+            takes = self._lengths.choose(drafts)
+        fed = [
+            [row.text.tokens[-1], *draft.tokens[:take]]
+            for row, draft, take in zip(going, drafts, takes, strict=True)
+        ]
+        counts = {row.number: len(tokens) for row, tokens in zip(going, fed, strict=True)}
+        self._cache.feed([counts.get(row.number, 0) for row in batch])
+        logits = decode_step(
+            self._model,
+            torch.tensor([token for tokens in fed for token in tokens], device=device),
+            torch.tensor(
+                [
+                    row.position + step
+                    for row, tokens in zip(going, fed, strict=True)
+                    for step in range(len(tokens))
+                ],
+                device=device,
+            ),
+            self._cache,
+        )
+        owners = [row.number for row, tokens in zip(going, fed, strict=True) for _ in tokens]
+        written: list[list[int]] = []
+        if self._choose.reads_written:
+            for row, tokens in zip(going, fed, strict=True):
+                written += [row.text.tokens + tokens[1 : step + 1] for step in range(len(tokens))]
+        chosen = iter(self._choose(logits, owners, written))
+        self.counts.passes += 1
+        self.counts.row_passes += len(going)
+        self.counts.fed += len(owners)
+        for row, draft, tokens in zip(going, drafts, fed, strict=True):
+            choices = [next(chosen) for _ in tokens]
+            accepted = 0
+            while accepted < len(tokens) - 1 and tokens[accepted + 1] == choices[accepted]:
+                accepted += 1
+            if self._lengths is not None and len(tokens) > 1:
+                self._lengths.learn(draft, len(tokens) - 1, accepted)
+            row.position += accepted + 1
+            counts[row.number] = accepted + 1
+            self._write(row, choices[: accepted + 1])
+        self._cache.keep([counts.get(row.number, 0) for row in batch])
+
+    def _draft(self, row: _Row, most: int) -> Draft:
+        """At most so many tokens that the one after them ends the longest answer."""
+        most = min(most, self._longest - len(row.text.tokens) - 1)
+        return find_draft(row.text.tokens, row.texts, most) if most > 0 else _NONE
+
+    def _write(self, row: _Row, tokens: list[int]) -> None:
+        """Append chosen tokens up to an end token or the longest answer."""
+        end = next((place for place, token in enumerate(tokens) if token in self._stop), None)
+        row.text.extend(tokens[:end])
+        row.text.ended = end is not None
+        row.ended = row.text.ended or len(row.text.tokens) >= self._longest
+        self.counts.written += len(tokens) if end is None else end + 1

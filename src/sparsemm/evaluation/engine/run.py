@@ -14,15 +14,21 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.evaluation.engine.cache import EngineCache, EngineLayer
-from sparsemm.evaluation.engine.decode import GreedyChoice, decode_rows
+from sparsemm.evaluation.engine.decode import Counts, GreedyChoice, RowDecoder
 from sparsemm.evaluation.engine.held import HeldLayer, hold_layer, make_prompts
+from sparsemm.evaluation.engine.lengths import DraftLengths, PassCost
 from sparsemm.evaluation.engine.rows import plan_rows
+from sparsemm.evaluation.engine.sources import drafting_rows, whole_rows
 from sparsemm.generation.prefill import capture_prefill
 from sparsemm.models.generation_settings import make_processors
 from sparsemm.policies import Policy
 
 # What one more group of rows costs in a layer, as multiply-adds of scores: the launches of some small operations.
 _CALL_WORK = {"cpu": 600_000.0, "cuda": 100_000_000.0}
+# What a forward pass costs, by which drafts are cut; None: no drafts. On a CPU no clear gain has been seen, in a few
+# timings of 10 and 20 samples of the embedded model on a busy machine. A GPU's values are estimates, not measured:
+# the launches of an eager pass are taken to cost as much as the arithmetic of some 1,000 tokens.
+PASS_COST: dict[str, PassCost | None] = {"cpu": None, "cuda": PassCost(fixed=1000, more=1)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class EngineOutput:
     kept: torch.Tensor  # int64 [C, B, L, Hkv] prompt tokens kept, window included
     prompt_tokens: torch.Tensor  # int64 [B]
     rows: int  # rows decoded: C * B less the shared ones
+    counts: Counts  # forward passes and tokens that decoding took
 
 
 @torch.no_grad()
@@ -44,6 +51,7 @@ def run_cells(
     max_new_tokens: int,
     stop: Collection[int],
     generation: str = "model",
+    cost: PassCost | None = None,
 ) -> EngineOutput:
     """Greedy answers of every policy for every sample, equal to those of separate `compress` + `generate` runs.
 
@@ -54,6 +62,7 @@ def run_cells(
         max_new_tokens: longest answer.
         stop: token ids that end an answer.
         generation: "model": the settings of the model's generation_config act as in `generate`; "plain": none does.
+        cost: what a forward pass costs, by which drafts are cut; that of the model's device if left out.
 
     Raises:
         InputError: for settings of generation_config that greedy decoding cannot follow.
@@ -80,14 +89,21 @@ def run_cells(
         layers.append(EngineLayer(make_prompts(held.pop(0), len(layers), rows.groups, policies)))
     sources = [group.sample for group in rows.groups for _ in group.cells]
     source = torch.tensor(sources)
-    answers = decode_rows(
+    if cost is None:
+        cost = PASS_COST.get(model.device.type, PASS_COST["cuda"])
+    decoder = RowDecoder(
         model,
         EngineCache(layers),
-        prefilled.logits[source.to(prefilled.logits.device)],
-        prefilled.next_position[source.to(prefilled.next_position.device)],
-        choose=GreedyChoice(processors, sources),
+        GreedyChoice(processors, sources),
         max_new_tokens=max_new_tokens,
         stop=frozenset(stop),
+        lengths=None if cost is None else DraftLengths(cost),
+        drafted_by=drafting_rows(rows.of, policies),
+        lead=whole_rows(rows.of, policies) if cost is not None and cost.lead else (),
+    )
+    answers = decoder.run(
+        prefilled.logits[source.to(prefilled.logits.device)],
+        prefilled.next_position[source.to(prefilled.next_position.device)],
     )
     prompt_tokens = torch.tensor(lengths)
     windows = torch.tensor([policy.window for policy in policies])
@@ -97,4 +113,5 @@ def run_cells(
         kept=beyond.cpu() + inside,
         prompt_tokens=prompt_tokens,
         rows=len(answers),
+        counts=decoder.counts,
     )
