@@ -26,9 +26,9 @@ from sparsemm.policies import Policy
 # What one more group of rows costs in a layer, as multiply-adds of scores: the launches of some small operations.
 _CALL_WORK = {"cpu": 600_000.0, "cuda": 100_000_000.0}
 # What a forward pass costs, by which drafts are cut; None: no drafts. On a CPU no clear gain has been seen, in a few
-# timings of 10 and 20 samples of the embedded model on a busy machine. A GPU's values are estimates, not measured:
-# the launches of an eager pass are taken to cost as much as the arithmetic of some 1,000 tokens.
-PASS_COST: dict[str, PassCost | None] = {"cpu": None, "cuda": PassCost(fixed=1000, more=1)}
+# timings of 10 and 20 samples of the embedded model on a busy machine. On a GPU, where a pass should cost as much for
+# one token as for several, they have not been tried.
+PASS_COST: dict[str, PassCost | None] = {"cpu": None, "cuda": None}
 
 
 @dataclass(frozen=True)
