@@ -12,6 +12,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/files.smk"
 
 
 # `snakemake figures` or `claims`, with every result file there, draws them as they are: results fetched from another machine are

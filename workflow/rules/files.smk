@@ -1,0 +1,75 @@
+# The result files of a run by stage, and whether all are there. No rules here; stands on common.smk.
+
+# The result files of each stage, for targets, tables and figures.
+PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
+PATCHES = expand("<results>/patches/{model}.parquet", model=MODELS)
+SCORES = expand("<results>/scores/{model}.parquet", model=MODELS)
+SAMPLES = expand("<results>/scores/samples/{model}.parquet", model=MODELS)
+SET_PROBES, SET_PATCHES, SET_SCORES, SET_SAMPLES, SET_MAPS = (
+    expand(path, probe=PROBE_SETS, model=MODELS, documents=DOCUMENTS)
+    for path in (
+        "<results>/probe/sets/{probe}/{documents}.parquet",
+        "<results>/patches/sets/{probe}/{model}.parquet",
+        "<results>/scores/sets/{probe}/{model}.parquet",
+        "<results>/scores/samples/sets/{probe}/{model}.parquet",
+        "<results>/attention_maps/sets/{probe}/{model}.parquet",
+    )
+)
+KEEP = expand("<results>/keep/{model}.parquet", model=MODELS)
+PREDICTIONS = [
+    f"<results>/predictions/{model}/{benchmark}/{shard}.parquet"
+    for benchmark in config["benchmarks"]
+    for model in models_of(benchmark)
+    for shard in shards_of(benchmark)
+]
+RUN_SCORES = [
+    f"<results>/run_scores/{model}/{benchmark}.parquet"
+    for benchmark in config["benchmarks"]
+    if not get_benchmark(benchmark).rules["paper"].by_row
+    for model in models_of(benchmark)
+]
+MASKS = [
+    f"<results>/masks/{model}/{benchmark}.parquet"
+    for benchmark in config["masking"]["benchmarks"]
+    for model in models_of(benchmark)
+]
+ATTENTION_MAPS = expand("<results>/attention_maps/{model}.parquet", model=MODELS)
+EFFICIENCY, PROFILE = (
+    expand(
+        f"<results>/{kind}/{{model}}/{{policy}}-{{tokens}}.parquet",
+        model=MODELS,
+        policy=config["efficiency"]["policies"],
+        tokens=config["efficiency"]["tokens"],
+    )
+    for kind in ("efficiency", "profile")
+)
+STAGES = [
+    PROBES,
+    PATCHES,
+    SCORES,
+    SAMPLES,
+    KEEP,
+    PREDICTIONS,
+    RUN_SCORES,
+    MASKS,
+    ATTENTION_MAPS,
+    EFFICIENCY,
+    PROFILE,
+    SET_PROBES,
+    SET_PATCHES,
+    SET_SCORES,
+    SET_SAMPLES,
+    SET_MAPS,
+]
+
+
+def gpus_granted():
+    """GPUs that `--resources gpu=N` grants; 0 means that every model runs on the CPU."""
+    return int(workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else 1
+
+
+def cached_only():
+    """Whether `figures` or `claims` alone is asked for and every result file that figures and tables read is there."""
+    targets = set(workflow.dag_settings.targets) if workflow.dag_settings else set()
+    files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
+    return bool(targets) and targets <= {"figures", "claims"} and all(file.exists() for file in files)
