@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 import sparsemm.evaluation.batches as batches
 from sparsemm.benchmarks import EncodedImage, Generation, Metric, RowMetric, Sample
+from sparsemm.evaluation.engine.decode import Counts
 from sparsemm.evaluation.engine.run import EngineOutput
 from sparsemm.evaluation.evaluate import evaluate, make_cells
 from sparsemm.evaluation.masking import Masking, evaluate_masks
@@ -113,7 +114,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
         samples = len(inputs["input_ids"])
         kept = torch.ones(len(policies), samples, tiny.LAYERS, tiny.HEADS, dtype=torch.int64)
         tokens = [[[5 + tiny.CHARACTERS.index("a")]] * samples for _ in policies]
-        return EngineOutput(tokens, kept, torch.full((samples,), 3), samples)
+        return EngineOutput(tokens, kept, torch.full((samples,), 3), samples, Counts())
 
     monkeypatch.setattr(batches, "build_inputs", build_inputs)
     monkeypatch.setattr(batches, "run_cells", run_cells)

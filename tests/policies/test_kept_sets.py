@@ -24,7 +24,7 @@ from sparsemm import (
     select,
 )
 from sparsemm.budget.allocation import random_scores
-from sparsemm.policies import POLICY_NAMES
+from sparsemm.policies import POLICY_NAMES, DuoHeads, VisualAda
 
 from helpers import naive
 
@@ -191,6 +191,14 @@ DEFAULTS = {
         lambda scores: SparseMM(scores, 64),
         lambda pooled, scores, layer: naive.allocated(scores, pooled, 64, 32, layer, rho=0.1),
     ),
+    "visual_ada": (
+        lambda scores: VisualAda(scores, 64),
+        lambda pooled, scores, layer: naive.visual_ada(scores, pooled, 64, 32, layer, 2, prior=0.5),
+    ),
+    "duo_heads": (
+        lambda scores: DuoHeads(scores, 48),
+        lambda pooled, scores, layer: naive.duo_heads(scores, pooled, 48, 32, layer, sinks=4),
+    ),
     "random_heads": (
         lambda scores: RandomHeads(48, 7),
         lambda pooled, scores, layer: naive.allocated(random_scores(2, 2, 7), pooled, 48, 32, layer, rho=0.1),
@@ -200,7 +208,7 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize("name", POLICY_NAMES)
-def test_a_policy_without_settings_keeps_what_the_paper_would(name):
+def test_a_policy_without_settings_keeps_what_its_definition_says(name):
     """Window 32, kernel 5 and each method's own settings, from queries and keys to kept positions."""
     make, counts = DEFAULTS[name]
     scores, tokens = scores_of(2, 4), 80

@@ -97,6 +97,10 @@ def _paint(rng: random.Random, canvas: Image.Image, slot: Slot, color: grounds.C
         )
         for px, py in _outline(form)
     ]
+    across, down = zip(*points)
+    # The corners of some forms lie outside the unit circle: the shape is moved back into its slot.
+    x = min(max(x, x0 - min(across)), x1 - max(across))
+    y = min(max(y, y0 - min(down)), y1 - max(down))
     mask = Image.new("L", (canvas.width * _FINE, canvas.height * _FINE))
     brush = ImageDraw.Draw(mask)
     brush.polygon([((x + px) * _FINE, (y + py) * _FINE) for px, py in points], fill=255)
@@ -105,7 +109,6 @@ def _paint(rng: random.Random, canvas: Image.Image, slot: Slot, color: grounds.C
         ends = (x - inner, y - inner, x + inner, y + inner)
         brush.ellipse([v * _FINE for v in ends], fill=0)
     canvas.paste(_shaded(rng, color), (0, 0), mask.resize(canvas.size, Image.Resampling.BOX))
-    across, down = zip(*points)
     return (
         max(0.0, x + min(across)),
         max(0.0, y + min(down)),
