@@ -109,11 +109,12 @@ def _paint(rng: random.Random, canvas: Image.Image, slot: Slot, color: grounds.C
         ends = (x - inner, y - inner, x + inner, y + inner)
         brush.ellipse([v * _FINE for v in ends], fill=0)
     canvas.paste(_shaded(rng, color), (0, 0), mask.resize(canvas.size, Image.Resampling.BOX))
+    left, top, right, bottom = (float(edge) for edge in slot)  # sums of floats may lie beyond by the last bit
     return (
-        max(0.0, x + min(across)),
-        max(0.0, y + min(down)),
-        min(float(canvas.width), x + max(across)),
-        min(float(canvas.height), y + max(down)),
+        max(left, x + min(across)),
+        max(top, y + min(down)),
+        min(right, x + max(across)),
+        min(bottom, y + max(down)),
     )
 
 
