@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from sparsemm.embedded.smol.patches import classes, patch_texts
 
 PLAIN = 0.25  # share of the earlier pages
 CHARTS = 0.35  # of those
+LARGE = 0.5  # of the batches of the largest pages, which take twice the time of others, this share is kept
 READING = 0.35  # share of conversations that begin with reading the page
 
 
@@ -69,9 +71,11 @@ def draw(rng: random.Random, *, split: str = "train", fonts: str = "train") -> R
 
 
 def draw_alike(seed: str, count: int) -> list[RichDocument]:
-    """`count` training pages of the same size, so that a batch needs little padding."""
+    """`count` training pages of the same size, so that a batch needs little padding; large ones less often."""
     rng = random.Random(seed)
     drawn = [draw(rng)]
+    while drawn[0].image.size == max(RICH_SIZES, key=math.prod) and rng.random() > LARGE:
+        drawn = [draw(rng)]
     while len(drawn) < count:
         page = draw(rng)
         if page.image.size == drawn[0].image.size:

@@ -25,7 +25,6 @@ from sparsemm.embedded.smol.patches import CLASSES
 from sparsemm.embedded.smol.reader import Reader
 from sparsemm.embedded.stages import Compute, Schedule, run_schedule
 
-BLANK_WEIGHT = 0.1  # loss weight of patches without a character, which are the majority
 TEXTS = 8  # patches with characters, from which on a tile has much text
 SPARSE = 0.25  # share of the tiles with less that dense supervision uses
 
@@ -41,6 +40,8 @@ class Stage:
         rate: peak learning rate of what the stage is about.
         seeing: peak learning rate of tower and projector in a joint stage.
         questions: about a page at most.
+        blank: loss weight of patches without a character, nine tenths of all. With a small one a tower soon names
+            characters, and sees each in two patches where it is not sure which is the nearer one.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Stage:
     rate: float
     seeing: float = 5e-4
     questions: int = 6
+    blank: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ class Recipe:
 
 RECIPE = Recipe(
     (
-        Stage("tower", 4000, 12, 1.5e-3),
-        Stage("projector", 300, 12, 1e-3),
-        Stage("text", 300, 4, 1e-3),
-        Stage("joint", 700, 4, 7e-4),
+        Stage("tower", 2400, 12, 1.5e-3),
+        Stage("tower", 1200, 12, 1e-3, blank=0.5),
+        Stage("projector", 200, 12, 1e-3, blank=0.2),
+        Stage("text", 100, 4, 1e-3),
+        Stage("joint", 300, 4, 7e-4),
     )
 )
 
@@ -141,7 +144,7 @@ def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, 
     images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
     features, _ = reader.see(images)
     logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [N, patches, SLOTS, CLASSES]
-    weight = torch.where(classes == 0, BLANK_WEIGHT, 1.0)
+    weight = torch.where(classes == 0, stage.blank, 1.0)
     loss = F.cross_entropy(logits.flatten(0, 2), classes.flatten(), reduction="none")
     return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, classes)
 
@@ -156,7 +159,7 @@ def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tens
     images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
     _, out = reader.see(images)
     wanted = reader.meanings(classes)
-    weight = torch.where(classes[..., 0] == 0, 2 * BLANK_WEIGHT, 1.0)
+    weight = torch.where(classes[..., 0] == 0, stage.blank, 1.0)
     loss = (out - wanted).square().mean(-1) / reader.table.square().mean()
     seen = classes[..., 0] > 0
     with torch.no_grad():
