@@ -86,6 +86,13 @@ def test_a_page_depends_on_its_generator_alone(kind: str) -> None:
         assert (again.words, again.questions) == (first[seed].words, first[seed].questions)
 
 
+@pytest.mark.parametrize("number", [5521, 5815])
+def test_a_page_whose_words_do_not_find_room_is_drawn_again(number: int) -> None:
+    page = generate_rich(random.Random(f"scan{number}-held-out-eval"), split="eval", fonts="held-out")
+    assert all(word.box[2] <= page.image.width for word in page.words)
+    assert len(page.questions) >= 2
+
+
 def test_some_pages_of_every_kind_are_turned_and_all_sizes_occur() -> None:
     drawn = [generate_rich(random.Random(seed), split="eval") for seed in range(150)]
     assert {document.kind for document in drawn} == set(KINDS)

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from sparsemm.documents.fonts import fonts as faces
 from sparsemm.documents.rich import chart, form, receipt, sign, table, text
+from sparsemm.documents.rich.canvas import NoRoomError
 from sparsemm.documents.rich.document import RICH_PATCH, RICH_SIZES, RICH_TILE, Question, RichDocument
 from sparsemm.documents.rich.grounds import Palette
 from sparsemm.documents.rich.page import Page
@@ -49,18 +50,21 @@ def generate_rich(
     if kind is not None and kind not in _KINDS:
         raise ValueError(f"kind {kind!r} is unknown: use one of {', '.join(KINDS)}")
     kind = kind or rng.choice(KINDS)
-    page = _draw(rng, split, fonts, _KINDS[kind])
-    while len(page.questions) < 2:  # where little of it found room: one in a thousand
+    page = None
+    while page is None or len(page.questions) < 2:  # drawn again where little found room: one in a thousand
         page = _draw(rng, split, fonts, _KINDS[kind])
     asked, words = tuple(page.questions), page.words()
     return RichDocument(page.finish(), words, asked, page.transcript, kind, page.font.name, page.angle)
 
 
-def _draw(rng: random.Random, split: str, fonts: str, how: ModuleType) -> Page:
-    """One page with its contents painted."""
+def _draw(rng: random.Random, split: str, fonts: str, how: ModuleType) -> Page | None:
+    """One page with its contents painted; None where keeping off tile borders pushed a word beyond the page."""
     size = rng.choices(list(how.SIZES), list(how.SIZES.values()))[0]
     angle = rng.choice((-1, 1)) * rng.uniform(0.5, _TURN) if rng.random() < how.TURNED else 0.0
     group = faces(fonts)
     page = Page(size, rng, Source(rng, split), rng.choice(group), rng.choice(group), Palette.draw(rng), angle)
-    how.draw(page)
+    try:
+        how.draw(page)
+    except NoRoomError:
+        return None
     return page

@@ -12,6 +12,10 @@ from sparsemm.documents.rich.face import Mask
 from sparsemm.documents.rich.grounds import Colour, Pixels
 
 
+class NoRoomError(Exception):
+    """Something would be painted beyond the page."""
+
+
 class Canvas:
     """Premultiplied colour and coverage of what is painted.
 
@@ -24,7 +28,13 @@ class Canvas:
         self.pixels: Pixels = np.zeros((self.height, self.width, 4), dtype=np.float32)
 
     def mask(self, mask: Mask, x: int, y: int, colour: Colour) -> None:
-        """Paint `colour` through a mask whose upper left corner is at x, y; it must lie inside."""
+        """Paint `colour` through a mask whose upper left corner is at x, y.
+
+        Raises:
+            NoRoomError: the mask does not lie inside.
+        """
+        if min(x, y) < 0 or x + mask.shape[1] > self.width or y + mask.shape[0] > self.height:
+            raise NoRoomError
         part = self.pixels[y : y + mask.shape[0], x : x + mask.shape[1]]
         part *= 1 - mask
         part += mask * np.array((*colour, 1.0), dtype=np.float32)
