@@ -96,6 +96,35 @@ def parse_settings(
     return values
 
 
+def label_values(
+    label: str,
+    fields_of_method: Callable[[str], Mapping[str, str]],
+    fields_of_ranker: Callable[[str], Mapping[str, str]],
+) -> tuple[str, dict[str, Any], str | None, dict[str, Any]]:
+    """The method of a label, its settings, the ranker and its settings.
+
+    Args:
+        label: "sparsemm[rho=0.3]@key_norm" gives ("sparsemm", {"rho": 0.3}, "key_norm", {}).
+        fields_of_method: the fields of a method by its name, with their types as written.
+        fields_of_ranker: the same of a ranker.
+
+    Raises:
+        InputError: for an unknown policy, ranker, key or value, and a ranker where none has a place.
+    """
+    parts = split_label(label)
+    fields = fields_of_method(parts.method)
+    allowed = {key: kind for key, kind in fields.items() if key not in COMMON}
+    settings = parse_settings(label, parts.method, parts.settings, allowed)
+    if parts.ranker is None:
+        return parts.method, settings, None, {}
+    if "ranker" not in fields:
+        raise InputError(f"policy {label!r}: {parts.method} takes no ranker: leave out @{parts.ranker}")
+    fields = fields_of_ranker(parts.ranker)
+    allowed = {key: kind for key, kind in fields.items() if key not in COMMON_OF_RANKERS}
+    own = parse_settings(label, parts.ranker, parts.ranker_settings, allowed)
+    return parts.method, settings, parts.ranker, own
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The cure for a name that is not known: the nearest known one, or all of them."""
     names = list(known)

@@ -11,7 +11,7 @@ from typing import Any
 
 import sparsemm
 from sparsemm.errors import InputError
-from sparsemm.labels import COMMON, COMMON_OF_RANKERS, parse_settings, split_label
+from sparsemm.labels import label_values, split_label
 from sparsemm.methods import METHODS, RANKERS
 
 from values import Check, ConfigError, nearest
@@ -62,19 +62,13 @@ def score_files(labels: Iterable[str]) -> list[str]:
 
 
 def _check_parts(label: str) -> None:
-    parts = split_label(label)
-    fields = fields_of(METHODS[parts.method].policy)
-    allowed = {key: kind for key, kind in fields.items() if key not in COMMON}
-    parse_settings(label, parts.method, parts.settings, allowed)
+    label_values(
+        label,
+        lambda name: fields_of(METHODS[name].policy),
+        lambda name: fields_of(f"rankers.{RANKERS[name].ranker}"),
+    )
     for file in score_files([label]):
         if not Path(file).is_file():
             raise InputError(
                 f"policy {label!r}: there is no file {file}: give head scores in the published format"
             )
-    if parts.ranker is None:
-        return
-    if "ranker" not in fields:
-        raise InputError(f"policy {label!r}: {parts.method} takes no ranker: leave out @{parts.ranker}")
-    fields = fields_of(f"rankers.{RANKERS[parts.ranker].ranker}")
-    allowed = {key: kind for key, kind in fields.items() if key not in COMMON_OF_RANKERS}
-    parse_settings(label, parts.ranker, parts.ranker_settings, allowed)

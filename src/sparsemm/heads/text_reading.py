@@ -21,7 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.errors import InputError
-from sparsemm.heads.samples import HeadSamples
+from sparsemm.heads.samples import Counts, Floats, HeadSamples
 from sparsemm.heads.scores import HeadScores
 from sparsemm.models.patching import attention_implementation, patched
 from sparsemm.models.text import text_layers
@@ -72,7 +72,7 @@ class _Peaks:
         later = torch.ones(rows, length, dtype=torch.bool, device=key.device).triu(self.first + 1)
         self.layers[layer] = logits.masked_fill_(later, float("-inf")).argmax(dim=-1)
 
-    def stacked(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def stacked(self) -> Counts:
         """int64 [B, L, Hq, rows]."""
         found = [layer for layer in self.layers if layer is not None]
         return np.asarray(torch.stack(found, dim=1).cpu().numpy(), dtype=np.int64)
@@ -136,9 +136,7 @@ def text_samples(model: PreTrainedModel, pages: Sequence[TextPage], *, batch_siz
 
 
 @torch.no_grad()
-def _peaks(
-    model: PreTrainedModel, batch: Sequence[TextPage]
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
+def _peaks(model: PreTrainedModel, batch: Sequence[TextPage]) -> tuple[Counts, int]:
     """int64 [B, L, Hq, rows]: where each row from the second value on peaks. Pads come last: no row sees them."""
     ids = torch.zeros(len(batch), max(len(page.ids) for page in batch), dtype=torch.int64)
     for row, page in enumerate(batch):
@@ -155,9 +153,7 @@ def _peaks(
     return recorder.stacked(), first
 
 
-def _count(
-    page: TextPage, peaks: np.ndarray[Any, np.dtype[np.int64]], first: int
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
+def _count(page: TextPage, peaks: Counts, first: int) -> tuple[Counts, Floats]:
     """Hits and weights [L, Hq] of one page, from its peaks [L, Hq, rows]."""
     hits = np.zeros(peaks.shape[:2], dtype=np.int64)
     weights = np.zeros(peaks.shape[:2], dtype=np.float64)

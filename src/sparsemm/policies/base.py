@@ -6,12 +6,13 @@ from collections.abc import Sized
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
-from sparsemm.budget.allocation import check_budget
+from sparsemm.budget.allocation import as_scores, check_budget
 from sparsemm.errors import InputError
-from sparsemm.methods import RANKINGS
 from sparsemm.policies.rankers import Ranker, WindowAttention
+from sparsemm.policies.rankers.base import check_kernel, check_precision
 
 
 @runtime_checkable
@@ -78,14 +79,13 @@ def check_policy(
     check_budget(budget, window, owner=name)
     check_kernel(name, kernel)
     check_ranker(name, ranker)
-    if ranking not in RANKINGS:
-        raise InputError(f"{name}: ranking is {ranking!r}: use {' or '.join(RANKINGS)}")
+    check_precision(name, ranking, key="ranking")
 
 
-def check_kernel(name: str, kernel: int) -> None:
-    """Raise InputError, which names the policy, unless the pooling kernel is odd and at least 1."""
-    if kernel < 1 or kernel % 2 == 0:
-        raise InputError(f"{name}: kernel is {kernel}: the pooling kernel must be odd and at least 1")
+def score_values(name: str, scores: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """float64 [L, Hkv] or [L, Hq] of HeadScores or an array; InputError, which names the policy, unless they fit."""
+    values = scores.values if hasattr(scores, "per_kv_head") else scores
+    return as_scores(values, owner=f"{name}: scores")
 
 
 def check_scored_layers(name: str, scores: Sized, num_layers: int) -> None:

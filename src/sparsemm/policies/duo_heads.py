@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sparsemm.budget.allocation import as_scores, check_fraction, group_scores
+from sparsemm.budget.allocation import check_fraction, group_scores
 from sparsemm.errors import InputError
-from sparsemm.policies.base import check_policy, check_scored_layers, past_tokens
+from sparsemm.policies.base import check_policy, check_scored_layers, past_tokens, score_values
 from sparsemm.policies.rankers import Ranker, Streaming
 
 
@@ -47,8 +47,7 @@ class DuoHeads:
             raise InputError(f"{self.name}: sinks is {self.sinks}: it must be at least 0 tokens")
         if self.share is not None:
             check_fraction(self.share, "share", owner=self.name)
-        values = self.scores.values if hasattr(self.scores, "per_kv_head") else self.scores
-        object.__setattr__(self, "_values", as_scores(values, owner=f"{self.name}: scores"))
+        object.__setattr__(self, "_values", score_values(self.name, self.scores))
 
     def default_ranker(self) -> Ranker:
         """Streaming with these sinks."""

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 
 from sparsemm.errors import InputError
-from sparsemm.policies.base import check_kernel, check_ranker, past_tokens
+from sparsemm.policies.base import check_ranker, past_tokens
 from sparsemm.policies.rankers import Ranker
+from sparsemm.policies.rankers.base import check_kernel
 
 
 @dataclass(frozen=True)

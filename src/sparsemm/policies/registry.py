@@ -18,7 +18,7 @@ import numpy as np
 from sparsemm.budget.allocation import as_scores, group_scores
 from sparsemm.budget.published import read_published
 from sparsemm.errors import InputError
-from sparsemm.labels import COMMON, COMMON_OF_RANKERS, parse_settings, split_label
+from sparsemm.labels import label_values
 from sparsemm.methods import METHODS, RANKERS
 from sparsemm.policies.base import Policy
 
@@ -59,20 +59,7 @@ def parse_label(label: str) -> tuple[str, dict[str, Any], str | None, dict[str, 
     Raises:
         InputError: for an unknown policy, ranker, key or value.
     """
-    parts = split_label(label)
-    fields = _fields(policy_class(parts.method))
-    allowed = {key: kind for key, kind in fields.items() if key not in COMMON}
-    if "scores" in fields:
-        allowed["probe"] = "str"
-    settings = parse_settings(label, parts.method, parts.settings, allowed)
-    if parts.ranker is None:
-        return parts.method, settings, None, {}
-    if "ranker" not in fields:
-        raise InputError(f"policy {label!r}: {parts.method} takes no ranker: leave out @{parts.ranker}")
-    fields = _fields(ranker_class(parts.ranker))
-    allowed = {key: kind for key, kind in fields.items() if key not in COMMON_OF_RANKERS}
-    own = parse_settings(label, parts.ranker, parts.ranker_settings, allowed)
-    return parts.method, settings, parts.ranker, own
+    return label_values(label, _fields_in_labels, lambda name: _fields(ranker_class(name)))
 
 
 def make_policy(
@@ -159,6 +146,12 @@ def _make_ranker(name: str, settings: dict[str, Any], own: dict[str, Any]) -> An
 def _load(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def _fields_in_labels(name: str) -> dict[str, str]:
+    """The fields of a method, and the setting of labels that names a further probe set."""
+    fields = _fields(policy_class(name))
+    return fields | ({"probe": "str"} if "scores" in fields else {})
 
 
 def _fields(found: Any) -> dict[str, str]:

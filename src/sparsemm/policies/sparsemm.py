@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sparsemm.budget.allocation import allocate, as_scores, check_fraction, group_scores
+from sparsemm.budget.allocation import allocate, check_fraction, group_scores
 from sparsemm.budget.formulas import within_prompt
-from sparsemm.policies.base import check_policy, check_scored_layers, past_tokens
+from sparsemm.policies.base import check_policy, check_scored_layers, past_tokens, score_values
 from sparsemm.policies.rankers import Ranker
 
 
@@ -43,8 +43,7 @@ class SparseMM:
     def __post_init__(self) -> None:
         check_policy(self.name, self.budget, self.window, self.kernel, self.ranking, self.ranker)
         check_fraction(self.rho, "rho", owner=self.name)
-        values = self.scores.values if hasattr(self.scores, "per_kv_head") else self.scores
-        object.__setattr__(self, "_values", as_scores(values, owner=f"{self.name}: scores"))
+        object.__setattr__(self, "_values", score_values(self.name, self.scores))
 
     def keep(self, pooled: torch.Tensor, *, layer: int, num_layers: int) -> torch.Tensor:
         """See `Policy.keep`; a prompt with fewer tokens than the budget is not compressed.

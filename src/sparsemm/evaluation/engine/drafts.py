@@ -26,19 +26,19 @@ class Text:
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
     _after: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
+    _seen: int = 0  # tokens whose places are in _after, which is made when something is looked up
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Append tokens."""
-        for token in tokens:
-            self.tokens.append(token)
-            end = len(self.tokens)
-            if end >= LOOKUP:
-                self._after.setdefault(tuple(self.tokens[end - LOOKUP :]), []).append(end)
+        self.tokens.extend(tokens)
 
     def places(self, written: Sequence[int]) -> list[int]:
         """Where a row with these tokens may go on in this text: after its last tokens, ascending."""
         if len(written) < LOOKUP:
             return [len(written)] if self.tokens[: len(written)] == list(written) else []
+        for end in range(max(self._seen + 1, LOOKUP), len(self.tokens) + 1):
+            self._after.setdefault(tuple(self.tokens[end - LOOKUP : end]), []).append(end)
+        self._seen = len(self.tokens)
         return self._after.get(tuple(written[-LOOKUP:]), [])
 
 

@@ -59,14 +59,22 @@ def check_settings(ranker: Ranker) -> None:
     name, fields = ranker.name, vars(ranker)
     if fields["window"] < 1:
         raise InputError(f"{name}: window is {fields['window']}: it must be at least 1 token")
-    kernel = fields.get("kernel", 1)
-    if kernel < 1 or kernel % 2 == 0:
-        raise InputError(f"{name}: kernel is {kernel}: the pooling kernel must be odd and at least 1")
+    check_kernel(name, fields.get("kernel", 1))
     if fields.get("sinks", 0) < 0:
         raise InputError(f"{name}: sinks is {fields['sinks']}: it must be at least 0 tokens")
-    precision = fields.get("precision", "float32")
+    check_precision(name, fields.get("precision", "float32"), key="precision")
+
+
+def check_kernel(name: str, kernel: int) -> None:
+    """Raise InputError, which names policy or ranker, unless the pooling kernel is odd and at least 1."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise InputError(f"{name}: kernel is {kernel}: the pooling kernel must be odd and at least 1")
+
+
+def check_precision(name: str, precision: str, *, key: str) -> None:
+    """Raise InputError, which names policy or ranker and its key, unless tokens can be ranked in this precision."""
     if precision not in RANKINGS:
-        raise InputError(f"{name}: precision is {precision!r}: use {' or '.join(RANKINGS)}")
+        raise InputError(f"{name}: {key} is {precision!r}: use {' or '.join(RANKINGS)}")
 
 
 def before_window(values: torch.Tensor, window: int, valid: torch.Tensor | None) -> torch.Tensor:

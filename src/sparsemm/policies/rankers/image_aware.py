@@ -9,7 +9,7 @@ import torch
 
 from sparsemm.errors import InputError
 from sparsemm.policies.rankers.base import check_settings
-from sparsemm.policies.selection import pooled_attention
+from sparsemm.policies.rankers.window_attention import WindowAttention
 
 _BELOW = 2.0**-40  # exact as a factor; attention is at most 1
 
@@ -49,10 +49,8 @@ class ImageAware:
         """
         if image is None:
             raise InputError(f"{self.name}: the image tokens are not known: give image, bool [B, T]")
-        recent = query[:, :, -self.window :]
-        pooled = pooled_attention(
-            recent, key, window=self.window, kernel=self.kernel, scaling=scaling, valid=valid
-        )
+        by_attention = WindowAttention(self.window, self.kernel)
+        pooled = by_attention.rank(query, key, value, scaling=scaling, valid=valid)
         shown = image[:, None, : pooled.shape[-1]]  # [B, 1, P]
         ranked = torch.where(shown, pooled * _BELOW, pooled.clamp(min=_BELOW))
         return torch.where(pooled > float("-inf"), ranked, pooled)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from sparsemm.policies.rankers.base import check_settings
-from sparsemm.policies.selection import pooled_attention
+from sparsemm.policies.rankers.window_attention import WindowAttention
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,8 @@ class ValueAttention:
         image: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `Ranker.rank`."""
-        recent = query[:, :, -self.window :]
-        pooled = pooled_attention(
-            recent, key, window=self.window, kernel=self.kernel, scaling=scaling, valid=valid
-        )
+        by_attention = WindowAttention(self.window, self.kernel)
+        pooled = by_attention.rank(query, key, value, scaling=scaling, valid=valid)
         norm = torch.linalg.vector_norm(value[:, :, : pooled.shape[-1]], dim=-1, dtype=torch.float32)
         product = pooled * norm  # a pad with a value of zeros: -inf * 0
         return product if valid is None else torch.where(pooled > float("-inf"), product, pooled)
