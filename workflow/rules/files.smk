@@ -1,4 +1,5 @@
 # The result files of a run by stage, and whether all are there. No rules here; stands on common.smk.
+from targets import asked_targets
 
 # The result files of each stage, for targets, tables and figures.
 PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
@@ -70,6 +71,6 @@ def gpus_granted():
 
 def cached_only():
     """Whether `figures` or `claims` alone is asked for and every result file that figures and tables read is there."""
-    targets = set(workflow.dag_settings.targets) if workflow.dag_settings else set()
+    asked = asked_targets()
     files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
-    return bool(targets) and targets <= {"figures", "claims"} and all(file.exists() for file in files)
+    return bool(asked) and asked <= {"figures", "claims"} and all(file.exists() for file in files)
