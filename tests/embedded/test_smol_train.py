@@ -21,7 +21,7 @@ from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
 from sparsemm.embedded.smol.base import Base
 from sparsemm.embedded.smol.pages import as_rich, placed
 from sparsemm.embedded.smol.patches import CLASSES, JOINT, SLOTS, SYMBOLS, classes, patch_texts
-from sparsemm.embedded.smol.reader import SECOND, Reader
+from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
 from sparsemm.errors import InputError
 from sparsemm.models.loading import build_inputs, load_model
@@ -29,7 +29,8 @@ from sparsemm.models.loading import build_inputs, load_model
 from helpers.smol import TOWER, tiny_base
 
 RECIPE = Recipe(
-    tuple(Stage(kind, 2, 2, 1e-3) for kind in ("tower", "projector", "text", "joint")), save_every=1
+    tuple(Stage(kind, 2, 2, 1e-3, dense=0.5) for kind in ("tower", "projector", "text", "joint")),
+    save_every=1,
 )
 
 
@@ -100,10 +101,30 @@ def test_in_training_a_page_is_what_it_is_in_use(base: Base, name: str, make: An
         with torch.no_grad():
             embeds = reader.whole.get_input_embeddings()(torch.tensor([ids]))
             where = (inputs["input_ids"] == reader.image_id)[..., None]
-            embeds = embeds.masked_scatter(where, reader.image_tokens([seen]))
+            embeds = embeds.masked_scatter(where, reader.image_tokens([seen])[0])
             ours = reader.whole.lm_head(reader.text(inputs_embeds=embeds, **extra).last_hidden_state)
             theirs = reader.whole(**inputs).logits
         assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_patches_have_the_classes_of_their_tiles(base: Base) -> None:
+    """What a stage trained on tiles is told of a patch, the joint stage is told too."""
+    for name in NAMES:
+        reader = Reader(name, base, tower=TOWER)
+        drawn = [placed(page, tiled=reader.tiled) for page in (rich(1), rich(2))]
+        _, features = reader.image_tokens(drawn)
+        found = reader.patch_classes(drawn)
+        assert len(features) == len(found)
+        if reader.tiled:
+            side = SIDE * SIDE
+            tiles = pages.cut(pages.pixels(drawn[1].document.image))
+            alone, _ = reader.see(tiles)
+            assert torch.allclose(features[-len(tiles) * side :], alone.flatten(0, 1), atol=1e-5)
+            assert torch.equal(found[-len(tiles) * side :], pages.cut_classes(drawn[1].padded).flatten(0, 1))
+        else:
+            assert torch.equal(
+                found, torch.cat([torch.from_numpy(page.grid).flatten(0, 1) for page in drawn])
+            )
 
 
 def test_pages_as_text_have_the_tokens_of_their_grids(base: Base) -> None:

@@ -15,7 +15,7 @@ from sparsemm.documents.rich.document import RICH_PATCH, RICH_TILE
 from sparsemm.embedded.smol import lora
 from sparsemm.embedded.smol.architecture import IMAGE, LLAVA, MERGE, TOWERS, Tower, build
 from sparsemm.embedded.smol.base import Base
-from sparsemm.embedded.smol.pages import Placed, cut, pixels
+from sparsemm.embedded.smol.pages import Placed, cut, cut_classes, pixels
 from sparsemm.embedded.smol.patches import CLASSES, SLOTS, SYMBOLS
 
 SIDE = RICH_TILE // RICH_PATCH
@@ -140,20 +140,32 @@ class Reader(nn.Module):
         before = merger.mlp[1](merger.mlp[0](merger.ln_q(hidden).view(-1, merger.hidden_size)))
         return before, merger.mlp[2](before)
 
-    def image_tokens(self, pages: Sequence[Placed]) -> torch.Tensor:
-        """The image tokens of pages one after the other, as the model packs them, [tokens, hidden]."""
+    def image_tokens(self, pages: Sequence[Placed]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The image tokens of pages one after the other, as the model packs them, and what the glyph classifier sees.
+
+        Returns:
+            [tokens, hidden], and features before the projector's last layer, [patches, width].
+        """
         if not self.tiled:
             patches = torch.cat([_patchify(pixels(page.document.image)) for page in pages])
             sizes = [
                 (p.document.image.height // RICH_PATCH, p.document.image.width // RICH_PATCH) for p in pages
             ]
-            return self._merged(patches, sizes)[1]
+            before, after = self._merged(patches, sizes)
+            return after, before
         tiles = [torch.cat([pixels(page.small)[None], cut(pixels(page.document.image))]) for page in pages]
-        _, features = self.see(torch.cat(tiles))
+        before, features = self.see(torch.cat(tiles))
         packed = []
         for page, part in zip(pages, torch.split(features, [len(each) for each in tiles])):
             packed += [part[0], self._packed(page, part[1:])]
-        return torch.cat(packed)
+        return torch.cat(packed), before.flatten(0, 1)
+
+    def patch_classes(self, pages: Sequence[Placed]) -> torch.Tensor:
+        """The classes of the patches that `image_tokens` has features of, [patches, SLOTS]; small images are blank."""
+        if not self.tiled:
+            return torch.cat([torch.from_numpy(page.grid).flatten(0, 1) for page in pages])
+        blank = torch.zeros(SIDE * SIDE, SLOTS, dtype=torch.int64)
+        return torch.cat([part for page in pages for part in (blank, cut_classes(page.padded).flatten(0, 1))])
 
     def _packed(self, page: Placed, tiles: torch.Tensor) -> torch.Tensor:
         """The high-resolution grid with a newline after each row, [rows * (columns + 1), hidden]."""

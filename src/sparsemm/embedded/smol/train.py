@@ -40,6 +40,7 @@ class Stage:
         rate: peak learning rate of what the stage is about.
         seeing: peak learning rate of tower and projector in a joint stage.
         questions: about a page at most.
+        dense: weight of the glyphs' loss in a joint stage; the tower's outputs are there anyway.
         blank: loss weight of patches without a character, nine tenths of all. With a small one a tower soon names
             characters, and sees each in two patches where it is not sure which is the nearer one.
     """
@@ -50,6 +51,7 @@ class Stage:
     rate: float
     seeing: float = 5e-4
     questions: int = 6
+    dense: float = 0.0
     blank: float = 0.1
 
 
@@ -64,11 +66,11 @@ class Recipe:
 
 RECIPE = Recipe(
     (
-        Stage("tower", 2400, 12, 1.5e-3),
-        Stage("tower", 1200, 12, 1e-3, blank=0.5),
-        Stage("projector", 200, 12, 1e-3, blank=0.2),
-        Stage("text", 100, 4, 1e-3),
-        Stage("joint", 300, 4, 7e-4),
+        Stage("tower", 2000, 12, 1.5e-3),
+        Stage("tower", 1000, 12, 1e-3, blank=0.5),
+        Stage("projector", 150, 12, 1e-3, blank=0.2),
+        Stage("text", 60, 4, 1e-3),
+        Stage("joint", 220, 4, 7e-4, questions=8, dense=0.5),
     )
 )
 
@@ -105,8 +107,13 @@ def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, tor
     as_text = stage.kind == "text"
     rng = random.Random(f"{seed}-turns")
     ids, targets, positions = _conversations(reader, pages, rng, stage.questions, small=not as_text)
-    tokens = reader.text_tokens(pages) if as_text else reader.image_tokens(pages)
-    return reader.answer_loss(ids, targets, tokens, positions)
+    if as_text:
+        return reader.answer_loss(ids, targets, reader.text_tokens(pages), positions)
+    tokens, features = reader.image_tokens(pages)
+    loss, right = reader.answer_loss(ids, targets, tokens, positions)
+    if stage.dense:
+        loss = loss + stage.dense * _class_loss(reader, stage, features, reader.patch_classes(pages))[0]
+    return loss, right
 
 
 def tiles(
@@ -142,10 +149,16 @@ def tiles(
 
 def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
     images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
-    features, _ = reader.see(images)
-    logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [N, patches, SLOTS, CLASSES]
+    return _class_loss(reader, stage, reader.see(images)[0], classes)
+
+
+def _class_loss(
+    reader: Reader, stage: Stage, features: torch.Tensor, classes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and accuracy of the glyph classifier on features [..., width], classes [..., SLOTS]."""
+    logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [..., SLOTS, CLASSES]
     weight = torch.where(classes == 0, stage.blank, 1.0)
-    loss = F.cross_entropy(logits.flatten(0, 2), classes.flatten(), reduction="none")
+    loss = F.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none")
     return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, classes)
 
 
