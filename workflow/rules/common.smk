@@ -50,12 +50,15 @@ def checked(config):
             checks.replace_sections(config, files, ("models", "probes", "benchmarks")), files
         )
         checks.check(config)
-        config = with_checkpoints(narrowing.limited(config))
+        config, left_out = narrowing.without_base(narrowing.limited(config))
+        config = with_checkpoints(config)
         checks.check_writable(f"results/{config['run']}")
     except ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    if left_out and workflow.is_main_process:
+        print(f"warning: {left_out}", file=sys.stderr)
     return config
 
 

