@@ -119,6 +119,13 @@ rule claims:
         expand("<results>/paper/figure_claims.{kind}", kind=("pdf", "png")),
 
 
+# Every allocator with every ranker, of a run whose `policies` name pairs: config/matrix.yaml.
+rule matrix:
+    input:
+        expand("<results>/paper/table_matrix.{kind}", kind=("csv", "md", "tex")),
+        expand("<results>/paper/figure_{name}.{kind}", name=("matrix", "pareto"), kind=("pdf", "png")),
+
+
 # Tables, figures and the page that shows them.
 rule paper:
     input:

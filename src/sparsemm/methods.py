@@ -33,11 +33,13 @@ class Method(NamedTuple):
         policy: its class as `file.Class` in `sparsemm/policies/`.
         look: how it is named and drawn.
         ablation: only part of an ablation; the main tables and figures leave it out.
+        ranker: what orders the tokens where a label names no ranker.
     """
 
     policy: str
     look: Look
     ablation: bool = False
+    ranker: str = "window_attention"
 
 
 class RankerEntry(NamedTuple):
@@ -63,11 +65,11 @@ METHODS: Mapping[str, Method] = {
     "pyramidkv": Method("pyramidkv.PyramidKV", Look("PyramidKV", "#009E73", "^")),
     "adakv": Method("adakv.AdaKV", Look("AdaKV", "#CC79A7", "D")),
     "visual_ada": Method("visual_ada.VisualAda", Look("VisualAda", "#44AA99", "h")),
-    "duo_heads": Method("duo_heads.DuoHeads", Look("DuoHeads", "#882255", "p")),
+    "duo_heads": Method("duo_heads.DuoHeads", Look("DuoHeads", "#882255", "p"), ranker="streaming"),
     "random_heads": Method("random_heads.RandomHeads", Look("Random", "#7F7F7F", "v", ":")),
     "local_window": Method("local_window.LocalWindow", Look("local window", "#8C6D31", "X"), ablation=True),
 }
-# Every method takes any of them: "sparsemm@key_norm". The first is what a method uses that names none.
+# Every method takes any of them: "sparsemm@key_norm".
 RANKERS: Mapping[str, RankerEntry] = {
     "window_attention": RankerEntry("window_attention.WindowAttention", "window attention", "o"),
     "last_query": RankerEntry("last_query.LastQuery", "last query", ">"),

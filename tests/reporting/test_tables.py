@@ -40,6 +40,7 @@ MAKERS: dict[str, Callable[[Run, Path], None]] = {
         run.predictions, run.efficiency, list(PAPER.parent.iterdir()), stem
     ),
     "rules": lambda run, stem: tables.rules(run.predictions, stem),
+    "table_matrix": lambda run, stem: tables.table_matrix(run.predictions, stem),
     "table_audit": lambda run, stem: tables.table_audit(run.predictions, stem),
     "table_profile": lambda run, stem: tables.table_profile(run.profile, stem),
     "findings": lambda run, stem: tables.findings(

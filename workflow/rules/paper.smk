@@ -1,8 +1,10 @@
 # Tables and figures from result files, and a page of them. Nothing here imports torch.
 # To add one: a function in TABLES or FIGURES of sparsemm.reporting, an entry here, and its caption in workflow/report.
 
+# What figures of scores read.
+ANSWERED = {"predictions": PREDICTIONS, "run_scores": RUN_SCORES}
 # What most tables of scores read; the visual scores for what is to be said of them.
-SCORED = {"predictions": PREDICTIONS, "run_scores": RUN_SCORES, "scores": SCORES}
+SCORED = {**ANSWERED, "scores": SCORES}
 # The paper's numbers, shown beside those of its models.
 PAPER_NUMBERS = {
     "table1": "data/paper/table1_input_tokens.csv",
@@ -64,17 +66,18 @@ TABLES = {
         "inputs": {"predictions": PREDICTIONS, "scores": SCORES},
         "code": "reporting/tables/ablations.py",
     },
+    "table_matrix": {"inputs": SCORED, "code": "reporting/tables/matrix.py"},
     "table_profile": {"inputs": {"profile": PROFILE}, "code": "reporting/tables/profile.py"},
     "comparison": {
         "inputs": {**SCORED, "paper": PAPER_NUMBERS["tables5and6"]},
         "code": "reporting/tables/comparison.py",
     },
     "rules": {
-        "inputs": {"predictions": PREDICTIONS, "run_scores": RUN_SCORES},
+        "inputs": ANSWERED,
         "code": "reporting/tables/rules.py",
     },
 }
-CURVES = {"predictions": PREDICTIONS, "run_scores": RUN_SCORES, "paper": PAPER_NUMBERS["tables5and6"]}
+CURVES = {**ANSWERED, "paper": PAPER_NUMBERS["tables5and6"]}
 FIGURES = {
     "figure_claims": {
         "inputs": {"claims": "<results>/paper/claims.csv"},
@@ -111,6 +114,8 @@ FIGURES = {
     "figure10": {"inputs": {"maps": ATTENTION_MAPS}, "code": "reporting/figures/maps.py"},
     "figure11": {"inputs": {"maps": SET_MAPS}, "code": "reporting/figures/maps.py"},
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
+    "figure_matrix": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
+    "figure_pareto": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
 }
 # The text under each table and figure, on the page and in Snakemake's report. A new one makes them again, which is cheap.
 CAPTIONS = {

@@ -1,4 +1,4 @@
-"""The paper's figures and three of our own, by name. Each is a function of result files and the path of the figure."""
+"""The paper's figures and five of our own, by name. Each is a function of result files and the path of the figure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sparsemm.reporting.figures.efficiency import figure6
 from sparsemm.reporting.figures.heatmap import figure2
 from sparsemm.reporting.figures.maps import figure10, figure11
 from sparsemm.reporting.figures.masking import figure7
+from sparsemm.reporting.figures.matrix import figure_matrix, figure_pareto
 from sparsemm.reporting.figures.patches import figure_patches
 from sparsemm.reporting.figures.probes import figure8, figure9
 
@@ -28,6 +29,8 @@ FIGURES: dict[str, Callable[..., None]] = {
     "figure10": figure10,
     "figure11": figure11,
     "figure_audit": figure_audit,
+    "figure_matrix": figure_matrix,
+    "figure_pareto": figure_pareto,
 }
 __all__ = [
     "FIGURES",
@@ -42,5 +45,7 @@ __all__ = [
     "figure11",
     "figure_audit",
     "figure_claims",
+    "figure_matrix",
+    "figure_pareto",
     "figure_patches",
 ]
