@@ -76,7 +76,7 @@ def _scores(root: Path, run: Run, model: str, layers: int, heads: int) -> None:
     images, count = 40, layers * heads
     mean = rng.pareto(1.1, count) * 0.2
     weight = rng.gamma(1.0, mean[None, :].repeat(images, 0))
-    hits = np.ceil(weight * 4).astype(int)
+    hits = np.minimum(np.ceil(weight * 4).astype(int), 50)
     total = weight.sum(0)
     score = total / total.sum()
     draws = weight[rng.integers(0, images, (200, images))].sum(1)

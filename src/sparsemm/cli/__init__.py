@@ -1,4 +1,4 @@
-"""The command line `sparsemm`: answer questions with a compressed cache, score a model's heads, audit budgets.
+"""The command line `sparsemm`: answer with a compressed cache, score a model's heads, audit budgets, verify results.
 
 Every command returns a JSON-able dictionary, printed with `--json` or else formatted as text. Bad input is one line on
 stderr and exit code 2; Ctrl-C is 130. Only commands that run a model import torch.
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import sparsemm
-from sparsemm.cli import answer, audit, heads
+from sparsemm.cli import answer, audit, heads, verify
 from sparsemm.errors import InputError
 
-_COMMANDS = (answer, heads, audit)
+_COMMANDS = (answer, heads, audit, verify)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; None for those of the process.
 
     Returns:
-        The exit code: 0 done, 1 out of memory, 2 bad usage or input, 130 interrupted.
+        The exit code: 0 done, 1 out of memory or what `verify` found, 2 bad usage or input, 130 interrupted.
     """
     try:
         args = make_parser().parse_args(argv)
         result: dict[str, Any] = args.run(args)
         print(json.dumps(result) if args.json else args.show(result), flush=True)
+        return int(args.code(result)) if hasattr(args, "code") else 0
     except SystemExit as ended:  # raised by argparse for --help, --version and bad usage
         return ended.code if isinstance(ended.code, int) else 2
     except InputError as error:
@@ -74,4 +75,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0

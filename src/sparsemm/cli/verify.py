@@ -1,0 +1,74 @@
+"""`sparsemm verify`: are the result files of a run whole and consistent, and how do they agree with another run's?"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+from sparsemm.cli.common import command
+
+_EXAMPLES = """\
+  sparsemm verify results/embedded
+  sparsemm verify results/embedded --against results/reference"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = command(
+        commands,
+        "verify",
+        summary="check the result files of a run, or compare two runs",
+        text="Check every result file of a run: schema, one row a key, how it was made, every sample in every cell,\n"
+        "no more tokens than the budget, tables that say what the predictions do. With --against, tell of every\n"
+        "file whether the other run's has the same bytes, the same values, or scores within its intervals.\n"
+        "Exit code 1 if a fault was found, or a file that differs. No model is run.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a run, such as results/embedded")
+    parser.add_argument("--against", metavar="RUN", help="folder of the run to compare with")
+    parser.set_defaults(run=run, show=show, code=code)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the command."""
+    from sparsemm.reporting.against import compare_runs, verify_tables
+    from sparsemm.results.verify import result_files, verify_files
+
+    faults = verify_files(args.run_folder)
+    # Tables cannot be compared with files that cannot be read.
+    faults += [] if faults else verify_tables(args.run_folder)
+    found: dict[str, Any] = {
+        "run": args.run_folder,
+        "files": len(result_files(args.run_folder)),
+        "faults": [fault._asdict() for fault in faults],
+    }
+    if args.against and not faults:
+        found["against"] = args.against
+        found["agreement"] = [each._asdict() for each in compare_runs(args.run_folder, args.against)]
+    return found
+
+
+def show(found: dict[str, Any]) -> str:
+    """The result as text."""
+    lines = [f"{fault['file']}: {fault['text']}" for fault in found["faults"]]
+    count = len(lines)
+    lines.append(f"{found['run']}: {found['files']} result files, {count or 'no'} fault{'s' * (count != 1)}")
+    if "agreement" in found:
+        counts = Counter(each["how"] for each in found["agreement"])
+        lines += [
+            f"{each['file']}: {each['how']}{each['detail'] and ', '}{each['detail']}"
+            for each in found["agreement"]
+            if each["detail"]
+        ]
+        said = ", ".join(f"{number} {how}" for how, number in counts.most_common())
+        lines.append(f"against {found['against']}: {said}")
+    return "\n".join(lines)
+
+
+def code(found: dict[str, Any]) -> int:
+    """Exit code: 1 if there is a fault or a file that differs."""
+    from sparsemm.reporting.against import MISSING, OTHER
+
+    apart = any(each["how"] in (OTHER, MISSING) for each in found.get("agreement", []))
+    return int(bool(found["faults"]) or apart)
