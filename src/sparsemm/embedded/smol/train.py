@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sparsemm.documents.rich.dense import generate_dense
 from sparsemm.embedded.smol.assemble import ADAPTER, save_adapter
 from sparsemm.embedded.smol.base import Base, load_base
 from sparsemm.embedded.smol.pages import Placed, cut, cut_classes, draw, draw_alike, pixels, placed, turns
@@ -41,6 +42,8 @@ class Stage:
         seeing: peak learning rate of tower and projector in a joint stage.
         questions: about a page at most.
         dense: weight of the glyphs' loss in a joint stage; the tower's outputs are there anyway.
+        full: share of the pages that are full of random words, in stages trained on tiles: the others are blank in nine
+            patches of ten, and a tower sees few characters of them.
         blank: loss weight of patches without a character, nine tenths of all. With a small one a tower soon names
             characters, and sees each in two patches where it is not sure which is the nearer one.
     """
@@ -52,6 +55,7 @@ class Stage:
     seeing: float = 5e-4
     questions: int = 6
     dense: float = 0.0
+    full: float = 0.0
     blank: float = 0.1
 
 
@@ -67,8 +71,9 @@ class Recipe:
 RECIPE = Recipe(
     (
         Stage("tower", 2000, 12, 1.5e-3),
-        Stage("tower", 1000, 12, 1e-3, blank=0.5),
-        Stage("projector", 150, 12, 1e-3, blank=0.2),
+        Stage("tower", 600, 12, 1e-3, blank=0.5),
+        Stage("tower", 2200, 8, 1.2e-3, blank=0.3, full=0.6),
+        Stage("projector", 150, 8, 1e-3, blank=0.2, full=0.6),
         Stage("text", 60, 4, 1e-3),
         Stage("joint", 220, 4, 7e-4, questions=8, dense=0.5),
     )
@@ -117,7 +122,14 @@ def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, tor
 
 
 def tiles(
-    reader: Reader, seed: str, count: int, *, fonts: str = "train", split: str = "train", sparse: float = 1.0
+    reader: Reader,
+    seed: str,
+    count: int,
+    *,
+    fonts: str = "train",
+    split: str = "train",
+    sparse: float = 1.0,
+    full: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Tiles of `count` pages, [N, 3, 96, 96], and their classes, [N, patches, SLOTS].
 
@@ -130,14 +142,17 @@ def tiles(
         fonts: group of faces.
         split: of the words.
         sparse: the share that is kept of small images and of tiles with little text.
+        full: the share of pages that are full of random words; their small images are not among the tiles.
     """
     rng = random.Random(seed)
     images, wanted = [], []
     for _ in range(count):
-        page = placed(draw(rng, fonts=fonts, split=split), tiled=True)
+        crowded = full > 0 and rng.random() < full
+        drawn = (generate_dense if crowded else draw)(rng, fonts=fonts, split=split)
+        page = placed(drawn, tiled=True)
         classes = cut_classes(page.padded)
         images.append(cut(pixels(page.document.image)))
-        if reader.tiled:
+        if reader.tiled and not crowded:
             images.append(pixels(page.small)[None])
             classes = torch.cat([classes, torch.zeros_like(classes[:1])])
         wanted.append(classes)
@@ -148,7 +163,7 @@ def tiles(
 
 
 def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
+    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
     return _class_loss(reader, stage, reader.see(images)[0], classes)
 
 
@@ -169,7 +184,7 @@ def glyph_accuracy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 
 
 def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE)
+    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
     _, out = reader.see(images)
     wanted = reader.meanings(classes)
     weight = torch.where(classes[..., 0] == 0, stage.blank, 1.0)
