@@ -42,6 +42,22 @@ def test_blocks_of_draws_are_a_detail(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(means.std(axis=0), values.std(axis=0) / 30**0.5, rtol=0.15)
 
 
+def test_clusters_change_their_sign_together() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random(60), rng.random(60)
+    permutation = stats.paired_permutation
+    apart = permutation(a, b)
+    assert permutation(a, b, clusters=list(range(60))) == apart
+    # Each pair four times over says no more than once, when the four are of one image.
+    often = [np.repeat(side, 4) for side in (a, b)]
+    assert permutation(*often, clusters=list(np.repeat(np.arange(60), 4))) == apart
+    assert permutation([1.0, 1.0, 1.0], [0.0, 0.0, 0.0], clusters=["a", "a", "a"]) == 1.0
+    few = bootstrap_mean([0.0, 0.0, 1.0, 1.0], clusters=["a", "a", "b", "b"])
+    assert few == (0.5, *bootstrap_interval([0.0, 1.0]))
+    with pytest.raises(InputError, match="60 values have 2 cluster keys"):
+        permutation(a, b, clusters=["a", "b"])
+
+
 def test_clusters_are_drawn_whole() -> None:
     rng = np.random.default_rng(0)
     values = rng.random((40, 2))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sparsemm.budget import allocate, audit
     from sparsemm.errors import InputError
     from sparsemm.generation.compress import compress
+    from sparsemm.generation.prefix import compress_prefix
     from sparsemm.heads.scores import HeadScores
     from sparsemm.heads.scoring import score_heads
     from sparsemm.models.head_masks import mask_heads
@@ -71,6 +72,7 @@ __all__ = [
     "allocate",
     "audit",
     "compress",
+    "compress_prefix",
     "make_policy",
     "mask_heads",
     "metrics",
@@ -105,6 +107,7 @@ _HOME = {
     "allocate": "budget",
     "audit": "budget",
     "compress": "generation.compress",
+    "compress_prefix": "generation.prefix",
     "make_policy": "policies",
     "mask_heads": "models",
     "pooled_attention": "policies.selection",

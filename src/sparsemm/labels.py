@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sparsemm.errors import InputError
-from sparsemm.methods import METHODS, RANKERS
+from sparsemm.methods import METHODS, QUESTIONS, RANKERS
 
 _LABEL = re.compile(r"(\w+)(?:\[([^\[\]@]*)\])?(?:@(\w+)(?:\[([^\[\]@]*)\])?)?")
+_QUESTION = re.compile(r"[\[,]\s*question=(\w+)\s*[\],]")
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
@@ -67,6 +68,39 @@ def method_settings(label: str) -> tuple[str, dict[str, str]]:
     except InputError:
         return label, {}
     return (parts.method, dict(parts.settings)) if parts.ranker is None else (label, {})
+
+
+def with_question(label: str, question: str) -> str:
+    """The label of a cell by when it compresses: "sparsemm@key_norm" gives "sparsemm[question=agnostic]@key_norm".
+
+    Args:
+        label: of a policy.
+        question: of QUESTIONS; the first, "aware", is not written.
+    """
+    if question == QUESTIONS[0]:
+        return label
+    head, at, ranker = label.partition("@")
+    own = head[:-1] + "," if head.endswith("]") else head + "["
+    return f"{own}question={question}]{at}{ranker}"
+
+
+def split_question(label: str) -> tuple[str, str]:
+    """The policy's own label and the question mode of a cell's label: the inverse of `with_question`.
+
+    Raises:
+        InputError: for a mode that is not known.
+    """
+    head, at, ranker = label.partition("@")
+    found = _QUESTION.search(head)
+    if found is None:
+        return label, QUESTIONS[0]
+    if found[1] not in QUESTIONS:
+        raise InputError(
+            f"policy {label!r}: question={found[1]} is not known: {nearest(found[1], QUESTIONS)}"
+        )
+    own = head[found.end() - 1 :] if head[found.start()] == "," else "[" + head[found.end() - 1 :].lstrip(",")
+    head = (head[: found.start()] + own).removesuffix("[]")
+    return f"{head}{at}{ranker}", found[1]
 
 
 def parse_settings(

@@ -100,6 +100,8 @@ GENERATIONS = ("model", "plain")
 MASKINGS = ("output", "released")
 # Precision in which the tokens of a prompt are ranked.
 RANKINGS = ("float32", "model")
+# When a prompt is compressed: with its question in it, or up to its image alone, before a question is known.
+QUESTIONS = ("aware", "agnostic")
 # Kinds of further probe sets, and the generated scenes that a model can read: upper-case letters and digits in tiles
 # of 64 px, or everything in tiles of 96 px.
 PROBE_KINDS = ("scripts", "wild", "shapes")

@@ -57,10 +57,15 @@ def bootstrap_interval(
 
 
 def bootstrap_mean(
-    values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: ArrayLike,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    clusters: Sequence[Any] | None = None,
 ) -> tuple[float, float, float]:
     """Mean of values [N] and its interval: (mean, low, high). Arguments as in `bootstrap_interval`."""
-    low, high = bootstrap_interval(values, level=level, draws=draws, seed=seed)
+    low, high = bootstrap_interval(values, level=level, draws=draws, seed=seed, clusters=clusters)
     return float(np.mean(np.asarray(values, dtype=np.float64))), low, high
 
 
@@ -147,13 +152,21 @@ def paired_bootstrap(
 
 
 def paired_permutation(
-    a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDArray[Any], *, draws: int = 2000, seed: int = 0
+    a: Sequence[float] | NDArray[Any],
+    b: Sequence[float] | NDArray[Any],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+    clusters: Sequence[Any] | None = None,
 ) -> float:
     """Two-sided p value of the sign-flip permutation test on the differences of a and b [N].
 
     It is the share of random sign assignments whose mean difference is at least as large, with one added to the counts.
+    Values with equal `clusters` keys, such as questions about one image, change their sign together.
     """
     differences = _differences(a, b)
+    if clusters is not None:
+        differences = _cluster_sums(differences[:, None], clusters)[0][:, 0]
     observed = abs(float(differences.sum()))
     rng = np.random.default_rng(seed)
     step = max(1, _BLOCK // len(differences))

@@ -21,6 +21,7 @@ from sparsemm.methods import (
     NO_MATCH,
     POSITIONS,
     PROBE_KINDS,
+    QUESTIONS,
     RANKINGS,
 )
 
@@ -86,6 +87,7 @@ KEYS: dict[str, Check] = {
     "scoring.positions": one_of(POSITIONS),
     "scoring.no_match": one_of(NO_MATCH),
     "policies": list_of(policy_label(COMPRESSING)),
+    "question": list_of(one_of(QUESTIONS)),
     "budgets": _BUDGETS,
     "window": _COUNT,
     "kernel": _COUNT,
@@ -234,6 +236,10 @@ def _check_between(config: Config) -> None:
                 f"config: models.{name} needs one of path and adapter; give the folder of a checkpoint as path, "
                 "that of an adapter as adapter"
             )
+    if QUESTIONS[0] not in config["question"]:
+        raise ConfigError(
+            f"config: question {config['question']} lacks {QUESTIONS[0]}, which the tables show; add it"
+        )
     ablations = config["ablations"]
     if "rho" in ablations:
         budgets["ablations.rho.budget"] = ablations["rho"]["budget"]

@@ -15,6 +15,7 @@ from policies import score_files
 from values import ConfigError
 
 from sparsemm.benchmarks import get_benchmark
+from sparsemm.labels import with_question
 from sparsemm.sources.fetching import MODEL_MARKER, PROBE_MARKER, is_own_copy
 from sparsemm.sources.lock import LOCK_FILE
 
@@ -259,7 +260,8 @@ def shard_number(wildcards):
 def cells_of(benchmark):
     """The (policy label, budget) pairs of a benchmark's run: full cache, every policy at every budget, ablations."""
     budgets = config["benchmarks"][benchmark].get("budgets", config["budgets"])
-    cells = [(FULL_CACHE, 0)] + [(policy, budget) for policy in config["policies"] for budget in budgets]
+    policies = [with_question(label, asked) for asked in config["question"] for label in config["policies"]]
+    cells = [(FULL_CACHE, 0)] + [(policy, budget) for policy in policies for budget in budgets]
     rho, parts, probe = (config["ablations"].get(part, {}) for part in ("rho", "parts", "probe"))
     if benchmark == rho.get("benchmark"):
         cells += [(f"sparsemm[rho={value}]", rho["budget"]) for value in rho["values"]]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sparsemm.errors import InputError
+from sparsemm.labels import split_question
 from sparsemm.policies import Policy, make_policy
 
 
@@ -19,13 +20,18 @@ class Cell(NamedTuple):
     budget: int
     policy: Policy
 
+    @property
+    def agnostic(self) -> bool:
+        """Whether the prompt is compressed up to its image, before the question is known."""
+        return split_question(self.label)[1] == "agnostic"
+
 
 def make_cells(pairs: Sequence[Sequence[Any]], **settings: Any) -> list[Cell]:
     """Make cells from (label, budget) pairs.
 
     Args:
-        pairs: a method's label ("sparsemm[rho=0.3]", "sparsemm[probe=wild]") and tokens per KV head, window included;
-            0 for the full cache.
+        pairs: a method's label ("sparsemm[rho=0.3]", "sparsemm[probe=wild]", "sparsemm[question=agnostic]") and tokens
+            per KV head, window included; 0 for the full cache.
         **settings: those of `make_policy` (window, kernel, scores, set_scores, ...).
 
     Raises:
@@ -33,9 +39,8 @@ def make_cells(pairs: Sequence[Sequence[Any]], **settings: Any) -> list[Cell]:
     """
     cells = []
     for label, budget in pairs:
-        cells.append(
-            Cell(str(label), int(budget), make_policy(label, budget=int(budget) or None, **settings))
-        )
+        own, _ = split_question(str(label))
+        cells.append(Cell(str(label), int(budget), make_policy(own, budget=int(budget) or None, **settings)))
     if len({cell[:2] for cell in cells}) < len(cells):
         raise InputError("policies, budgets: a (policy, budget) pair comes twice; list each once")
     return cells

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,6 +21,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from sparsemm.benchmarks import Benchmark, Sample
 from sparsemm.errors import InputError
+from sparsemm.evaluation.agnostic import answer_agnostic
 from sparsemm.evaluation.batches import answer, batches
 from sparsemm.evaluation.cells import Cell, describe, make_cells
 from sparsemm.evaluation.halving import Halving
@@ -67,9 +69,10 @@ def evaluate(
 
     Returns:
         Columns of results kind ``predictions``, sorted by its key. ``kept_tokens`` is the mean over layers and KV
-        heads, window included; ``cache_bytes`` what K and V of the kept tokens take in the model's dtype (the engine
-        itself holds the prompt once for all cells). Scores are NaN for a metric of whole runs (`score_run`). Samples
-        whose image cannot be decoded have no rows; ``attrs["unreadable"]`` lists their ids, and the log.
+        heads, window included; where the prompt is compressed before the question is known, the question counts too.
+        ``cache_bytes`` is what K and V of the kept tokens take in the model's dtype (the engine itself holds the prompt
+        once for all cells). Scores are NaN for a metric of whole runs (`score_run`). Samples whose image cannot be
+        decoded have no rows; ``attrs["unreadable"]`` lists their ids, and the log.
 
     Raises:
         InputError: no cells, a batch size below 1, generation settings that cannot be followed, a workdir that cannot
@@ -105,27 +108,42 @@ def _rows(
     batch: Sequence[Sample],
 ) -> Rows:
     """Result rows of one batch, without their scores."""
-    answered = answer(loaded, benchmark, batch, [cell.policy for cell in cells], settings, memory)
-    rows = left_out(answered.unreadable)
-    output = answered.output
-    if output is None:
-        return rows
-    sizes = shape(loaded.model)
-    token_bytes = 2 * sizes.head_dim * torch.empty(0, dtype=loaded.model.dtype).element_size()
-    for column, sample in enumerate(answered.samples):
-        for cell, answers, kept in zip(cells, answered.texts, output.kept[:, column], strict=True):
-            total = int(kept.sum())
-            rows.append(
-                {
-                    "sample_id": sample.id,
-                    "image_id": sample.image_id,
-                    "policy": cell.label,
-                    "budget": cell.budget,
-                    "prediction": answers[column],
-                    "answers": list(sample.answers),
-                    "prompt_tokens": int(output.prompt_tokens[column]),
-                    "kept_tokens": total / kept.numel(),
-                    "cache_bytes": total * token_bytes,
-                }
-            )
-    return rows
+    aware = [cell for cell in cells if not cell.agnostic]
+    agnostic = [cell for cell in cells if cell.agnostic]
+    rows: Rows = []
+    unreadable: list[str] = []
+    if aware:
+        policies = [cell.policy for cell in aware]
+        answered = answer(loaded, benchmark, batch, policies, settings, memory)
+        unreadable, output = answered.unreadable, answered.output
+        for column, sample in enumerate(answered.samples if output is not None else []):
+            assert output is not None
+            for cell, answers, kept in zip(aware, answered.texts, output.kept[:, column], strict=True):
+                prompt_tokens = int(output.prompt_tokens[column])
+                rows.append(_row(loaded, sample, cell, answers[column], prompt_tokens, kept))
+    if agnostic:
+        policies = [cell.policy for cell in agnostic]
+        found, unreadable = answer_agnostic(loaded, benchmark, batch, policies, settings, memory)
+        for each in found:
+            for cell, text, kept in zip(agnostic, each.texts, each.kept, strict=True):
+                rows.append(_row(loaded, each.sample, cell, text, each.prompt_tokens, kept))
+    return left_out(unreadable) + rows
+
+
+def _row(
+    loaded: Loaded, sample: Sample, cell: Cell, prediction: str, prompt_tokens: int, kept: torch.Tensor
+) -> dict[str, Any]:
+    """One result row; kept: int64 [L, Hkv]."""
+    token_bytes = 2 * shape(loaded.model).head_dim * torch.empty(0, dtype=loaded.model.dtype).element_size()
+    total = int(kept.sum())
+    return {
+        "sample_id": sample.id,
+        "image_id": sample.image_id,
+        "policy": cell.label,
+        "budget": cell.budget,
+        "prediction": prediction,
+        "answers": list(sample.answers),
+        "prompt_tokens": prompt_tokens,
+        "kept_tokens": total / kept.numel(),
+        "cache_bytes": total * token_bytes,
+    }

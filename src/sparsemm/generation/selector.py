@@ -20,7 +20,12 @@ ImageTokens = Callable[[], torch.Tensor]
 
 
 def token_selector(
-    policy: Policy, layer: int, num_layers: int, images: ImageTokens | None = None
+    policy: Policy,
+    layer: int,
+    num_layers: int,
+    images: ImageTokens | None = None,
+    *,
+    length: int | None = None,
 ) -> TokenSelector:
     """The selector of one layer at prefill under a policy; pads are never kept.
 
@@ -29,6 +34,8 @@ def token_selector(
         layer: the layer's index.
         num_layers: text layers of the model.
         images: the image tokens, for a ranker that needs them.
+        length: tokens that may be kept, the first ones; the others take part in the ranking and are all dropped, and
+            the window is the newest of those that may be kept. None: all.
     """
 
     def select_tokens(
@@ -38,14 +45,20 @@ def token_selector(
         valid: torch.Tensor | None,
         scaling: float,
     ) -> torch.Tensor:
+        total = key.shape[2]
+        own = total if length is None else length
         if policy.budget is None:
             everything = key.new_ones(key.shape[:3], dtype=torch.bool)
+            everything[..., own:] = False
             return everything if valid is None else everything & valid[:, None]
         ranker = ranker_of(policy)
         image = image_of(ranker, images, key)
         ranked = ranker.rank(query, key, value, scaling=scaling, valid=valid, image=image)
+        ranked = ranked[..., : max(own - policy.window, 0)]
         keep = policy.keep(ranked, layer=layer, num_layers=num_layers)
-        return select(ranked, keep, window=policy.window, valid=valid, tokens=key.shape[2])
+        real = None if valid is None else valid[:, :own]
+        kept = select(ranked, keep, window=policy.window, valid=real, tokens=own)
+        return torch.nn.functional.pad(kept, (0, total - own))
 
     return select_tokens
 

@@ -117,7 +117,8 @@ def _spare(label: str, layers: int | None) -> float:
         parts = split_label(label)
     except InputError:  # a policy of somebody else's
         return float("inf")
-    if parts.method == "fullkv" or "share" in parts.settings:  # not the budget says what is kept
+    # Not the budget says what is kept, or the question is kept above it.
+    if parts.method == "fullkv" or {"share", "question"} & set(parts.settings):
         return float("inf")
     if parts.method == "pyramidkv":  # its step from layer to layer is rounded down
         return float("inf") if layers is None else layers / 2

@@ -189,4 +189,4 @@ class FlatStore:
 def _by_token(by_slot: torch.Tensor, bucket: Bucket) -> torch.Tensor:
     """A bucket's part of a tensor [slots, C], as a view [n, capacity, C]."""
     part = by_slot[bucket.base : bucket.base + bucket.count * bucket.capacity]
-    return part.view(bucket.count, bucket.capacity, -1)
+    return part.view(bucket.count, bucket.capacity, by_slot.shape[1])  # not -1: there may be no slots
