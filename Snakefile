@@ -28,6 +28,7 @@ if not cached_only():
     include: "workflow/rules/budget.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/efficiency.smk"
+    include: "workflow/rules/emergence.smk"
     include: "workflow/rules/train.smk"
 
 
@@ -50,6 +51,8 @@ rule all:
         MASKS,
         ATTENTION_MAPS,
         SET_MAPS,
+        TEXT_SCORES,
+        READING_MASKS,
         EFFICIENCY,
         PROFILE,
         PAPER,
@@ -96,6 +99,15 @@ rule evaluate:
         MASKS,
         ATTENTION_MAPS,
         SET_MAPS,
+
+
+# Where visual heads come from: pages read as text by each state of a model's language model; `emergence` asks for it.
+rule emergence:
+    input:
+        TEXT_SCORES,
+        READING_MASKS,
+        expand("<results>/paper/table_emergence.{kind}", kind=("csv", "md", "tex")),
+        expand("<results>/paper/figure_emergence.{kind}", kind=("pdf", "png")),
 
 
 # Latency and memory, one process a cell.

@@ -26,6 +26,7 @@ from sparsemm.methods import (
 
 from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
 from policies import policy_label
+from seeds import seeds_or_count
 from values import Check, ConfigError, either_or, list_of, list_of_two, nearest, number, one_of, text, wrong
 
 Config = dict[str, Any]
@@ -48,6 +49,7 @@ _COUNT = number(int, least=1)
 _ZERO_OR_MORE = number(int, least=0)
 _SHARE = number(int, float, least=0, most=1)
 _BUDGETS = list_of(_COUNT)
+_FRACTIONS = list_of(number(int, float, least=0, most=1, above=0))
 _PINPOINTS = list_of(list_of_two)
 
 # Every key of the configuration, as config/README.md spells and explains it. Defaults are in config/config.yaml alone.
@@ -60,6 +62,7 @@ KEYS: dict[str, Check] = {
     "generation": one_of(GENERATIONS),
     "models.<name>.path": _FILLED,
     "models.<name>.adapter": _FILLED,
+    "models.<name>.text_adapter": _FILLED,
     "models.<name>.family": one_of(FAMILY_NAMES),
     "models.<name>.dtype": one_of(["float32", "float16", "bfloat16"]),
     "models.<name>.hub": _HUB_ID,
@@ -111,9 +114,14 @@ KEYS: dict[str, Check] = {
     "masking.how": one_of(MASKINGS),
     "masking.benchmarks": list_of(_NAME, least=0),
     "masking.samples": _COUNT,
-    "masking.fractions": list_of(number(int, float, least=0, most=1, above=0)),
-    "masking.seeds": list_of(_ZERO_OR_MORE),
+    "masking.fractions": _FRACTIONS,
+    "masking.seeds": seeds_or_count(),
     "masking.batch_size": _COUNT,
+    "emergence.pages": _COUNT,
+    "emergence.masked_pages": _COUNT,
+    "emergence.fractions": _FRACTIONS,
+    "emergence.seeds": seeds_or_count(),
+    "emergence.batch_size": _COUNT,
     "attention_maps.images": _COUNT,
     "attention_maps.heads": _COUNT,
     "efficiency.tokens": list_of(_COUNT),
@@ -128,6 +136,7 @@ KEYS: dict[str, Check] = {
 OPTIONAL = {
     "models.<name>.path",
     "models.<name>.adapter",
+    "models.<name>.text_adapter",
     "models.<name>.hub",
     "models.<name>.revision",
     "models.<name>.prompt",
@@ -148,6 +157,7 @@ OPTIONAL = {
     "ablations.rho",
     "ablations.parts",
     "ablations.probe",
+    "emergence",
 }
 _FREE_NAMES: dict[str, Check] = {"models": _NAME, "probes": _NAME, "benchmarks": one_of(BENCHMARK_NAMES)}
 _MAY_BE_EMPTY = {"probes"}
@@ -234,6 +244,8 @@ def _check_between(config: Config) -> None:
                 f"config: models.{name} needs one of path and adapter; give the folder of a checkpoint as path, "
                 "that of an adapter as adapter"
             )
+        if "text_adapter" in model and "adapter" not in model:
+            raise ConfigError(f"config: models.{name}.text_adapter needs models.{name}.adapter; add it")
     ablations = config["ablations"]
     if "rho" in ablations:
         budgets["ablations.rho.budget"] = ablations["rho"]["budget"]

@@ -15,6 +15,15 @@ PAPER_NUMBERS = {
     "figure6": "data/paper/figure6_efficiency.csv",
 }
 
+# What is read of the emergence of visual heads.
+READINGS = {
+    "scores": SCORES,
+    "samples": SAMPLES,
+    "text_scores": TEXT_SCORES,
+    "text_samples": TEXT_SAMPLES,
+    "masks": READING_MASKS,
+}
+
 # By name: the function's inputs, the file it is in, and further arguments.
 TABLES = {
     "claims": {
@@ -66,6 +75,7 @@ TABLES = {
         "inputs": {"predictions": PREDICTIONS, "scores": SCORES},
         "code": "reporting/tables/ablations.py",
     },
+    "table_emergence": {"inputs": READINGS, "code": "reporting/tables/emergence.py"},
     "table_matrix": {"inputs": SCORED, "code": "reporting/tables/matrix.py"},
     "table_profile": {"inputs": {"profile": PROFILE}, "code": "reporting/tables/profile.py"},
     "comparison": {
@@ -114,6 +124,7 @@ FIGURES = {
     "figure10": {"inputs": {"maps": ATTENTION_MAPS}, "code": "reporting/figures/maps.py"},
     "figure11": {"inputs": {"maps": SET_MAPS}, "code": "reporting/figures/maps.py"},
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
+    "figure_emergence": {"inputs": READINGS, "code": "reporting/figures/emergence.py"},
     "figure_matrix": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
     "figure_pareto": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
 }

@@ -101,6 +101,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         answers=_STRINGS,
         **{name: pa.float64() for name in _SCORES},
     ),
+    "reading_masks": _schema(
+        image_id=pa.string(),
+        kind=pa.string(),
+        fraction=pa.float64(),
+        seed=pa.int64(),
+        right=pa.int64(),
+        tokens=pa.int64(),
+    ),
     "run_scores": _schema(
         unit=pa.string(),
         image_id=pa.string(),
@@ -152,6 +160,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "keep": ("policy", "budget", "layer", "kv_head"),
     "predictions": ("sample_id", "policy", "budget"),
     "masks": ("sample_id", "kind", "fraction", "seed"),
+    "reading_masks": ("image_id", "kind", "fraction", "seed"),
     "run_scores": ("unit", "policy", "budget"),
     "efficiency": ("policy", "budget", "input_tokens", "repeat"),
     "profile": ("policy", "budget", "input_tokens", "batch"),

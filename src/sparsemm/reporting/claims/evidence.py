@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sparsemm.labels import method_settings
 from sparsemm.reporting.claims.paper import Paper
 from sparsemm.reporting.claims.thresholds import DRAWS
 from sparsemm.reporting.paper_values import PAPER_MODELS
@@ -31,7 +31,6 @@ from sparsemm.results.parquet import read_table
 from sparsemm.stats import bootstrap_means
 
 Floats = NDArray[np.float64]
-_LABEL = re.compile(r"sparsemm\[(rho|probe)=([^\[\],]+)\]")
 
 
 class Resampled:
@@ -122,8 +121,9 @@ class Cells(Resampled):
 
     def settings(self, key: str) -> dict[str, str]:
         """The labels "sparsemm[<key>=<value>]" of the cells: value to label."""
-        found = {label: _LABEL.fullmatch(label) for label in in_order(label for label, _ in self.columns)}
-        return {match[2]: label for label, match in found.items() if match and match[1] == key}
+        found = {label: method_settings(label) for label in in_order(label for label, _ in self.columns)}
+        alone = {label: own for label, (method, own) in found.items() if method == "sparsemm" and len(own) == 1}
+        return {own[key]: label for label, own in alone.items() if key in own}
 
 
 class Evidence:

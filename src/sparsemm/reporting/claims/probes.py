@@ -9,9 +9,9 @@ import pandas as pd
 
 from sparsemm.reporting.claims.base import Claim, Test, above, below, judged
 from sparsemm.reporting.claims.evidence import Evidence, Floats
-from sparsemm.reporting.claims.sparsity import top_heads
 from sparsemm.reporting.claims.thresholds import AGREEMENT, LOW_BUDGET, MARGIN, TOP_AGREED
-from sparsemm.stats import sides, spearman
+from sparsemm.reporting.summary import top_heads
+from sparsemm.stats import sides, spearman, top_overlap
 
 # Sets of objects, not of text: the paper finds that heads found by detection serve worse.
 DETECTION = ("shapes",)
@@ -74,10 +74,10 @@ def _agreement(evidence: Evidence, model: str, name: str) -> list[Claim]:
     pairs = list(zip(_redrawn(ours, seed=0), _redrawn(theirs, seed=1)))
     top = top_heads(TOP_AGREED, len(first))
     correlations = np.array([spearman(a, b) for a, b in pairs])
-    shared = np.array([_shared(a, b, top) for a, b in pairs])
+    shared = np.array([top_overlap(a, b, top) for a, b in pairs])
     return [
         judged(rank, [_alike("", spearman(first, second), correlations)]),
-        judged(overlap, [_alike(f"top {top} of {len(first)}", _shared(first, second, top), shared)]),
+        judged(overlap, [_alike(f"top {top} of {len(first)}", top_overlap(first, second, top), shared)]),
     ]
 
 
@@ -98,12 +98,6 @@ def _redrawn(frame: pd.DataFrame, *, seed: int) -> Floats:
     normal = np.random.default_rng(seed).standard_normal((_DRAWS, len(frame)))
     drawn: Floats = np.maximum(frame["score"].to_numpy() + normal * spread, 0.0)
     return drawn
-
-
-def _shared(a: Floats, b: Floats, top: int) -> float:
-    """Share of the `top` heads of one that are among the other's."""
-    first, second = (set(np.argsort(-values, kind="stable")[:top].tolist()) for values in (a, b))
-    return len(first & second) / top
 
 
 def _evaluated(evidence: Evidence, model: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The paper's figures and five of our own, by name. Each is a function of result files and the path of the figure."""
+"""The paper's figures and six of our own, by name. Each is a function of result files and the path of the figure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sparsemm.reporting.figures.accuracy import figure4, figure5
 from sparsemm.reporting.figures.audit import figure_audit
 from sparsemm.reporting.figures.claims import figure_claims
 from sparsemm.reporting.figures.efficiency import figure6
+from sparsemm.reporting.figures.emergence import figure_emergence
 from sparsemm.reporting.figures.heatmap import figure2
 from sparsemm.reporting.figures.maps import figure10, figure11
 from sparsemm.reporting.figures.masking import figure7
@@ -29,6 +30,7 @@ FIGURES: dict[str, Callable[..., None]] = {
     "figure10": figure10,
     "figure11": figure11,
     "figure_audit": figure_audit,
+    "figure_emergence": figure_emergence,
     "figure_matrix": figure_matrix,
     "figure_pareto": figure_pareto,
 }
@@ -45,6 +47,7 @@ __all__ = [
     "figure11",
     "figure_audit",
     "figure_claims",
+    "figure_emergence",
     "figure_matrix",
     "figure_pareto",
     "figure_patches",

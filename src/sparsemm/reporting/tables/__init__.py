@@ -1,4 +1,4 @@
-"""The paper's tables and eight of our own, by name. Each is a function of result files and the path of the table."""
+"""The paper's tables and nine of our own, by name. Each is a function of result files and the path of the table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sparsemm.reporting.tables.ablations import table3, table4, table_audit
 from sparsemm.reporting.tables.accuracy import table5, table6
 from sparsemm.reporting.tables.claims import claims
 from sparsemm.reporting.tables.comparison import comparison
+from sparsemm.reporting.tables.emergence import table_emergence
 from sparsemm.reporting.tables.findings import findings
 from sparsemm.reporting.tables.matrix import table_matrix
 from sparsemm.reporting.tables.profile import table_profile
@@ -28,6 +29,7 @@ TABLES: dict[str, Callable[..., None]] = {
     "table5": table5,
     "table6": table6,
     "table_audit": table_audit,
+    "table_emergence": table_emergence,
     "table_matrix": table_matrix,
     "table_profile": table_profile,
     "comparison": comparison,
@@ -47,6 +49,7 @@ __all__ = [
     "table5",
     "table6",
     "table_audit",
+    "table_emergence",
     "table_matrix",
     "table_profile",
 ]
