@@ -73,7 +73,7 @@ def test_masked_readings_are_of_every_mask_and_undone(images: bool, tmp_path: ob
     before = read()
     frame = reading_masks(model, read, pages, rankings, fractions=[0.3, 1.0], seeds=[0, 1])
     assert np.array_equal(read(), before)
-    of_kind = {kind: rows for kind, rows in frame.groupby("kind")}
+    of_kind = dict(list(frame.groupby("kind")))
     assert {kind: len(rows) for kind, rows in of_kind.items()} == {
         "none": 2,
         "visual": 4,

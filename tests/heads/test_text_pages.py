@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -24,10 +25,10 @@ def rich(index: int) -> tuple[ProbeImage, str]:
 def test_lines_are_those_of_plain_pages() -> None:
     for item in generate_probe(20, seed=3):
         found = [[item.words[index] for index in line] for line in lines_of(item)]
-        assert sum(found, []) == item.words
+        assert list(itertools.chain(*found)) == item.words
         for line in lines_of(item):
             boxes = [item.boxes[index] for index in line]
-            assert all(a[2] <= b[0] for a, b in zip(boxes, boxes[1:]))
+            assert all(a[2] <= b[0] for a, b in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("index", range(12))

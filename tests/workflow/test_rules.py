@@ -153,7 +153,15 @@ def test_configuration_plans(project: Path, name: str) -> None:
     assert planned_rules | not_planned == {
         *blocks(),
         "all",
-    } - {"train_embedded", "train_adapter", "assemble_model", "read_text", "mask_reading", "lock", "preflight"}
+    } - {
+        "train_embedded",
+        "train_adapter",
+        "assemble_model",
+        "read_text",
+        "mask_reading",
+        "lock",
+        "preflight",
+    }
     file = ROOT / "config" / ("config.yaml" if name == "embedded" else f"{name}.yaml")
     wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
     planned = set(re.findall(rf"results/{name}/predictions/([\w.-]+)/([\w-]+)/(\d+)\.parquet", said))

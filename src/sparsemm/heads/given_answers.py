@@ -6,7 +6,7 @@ finds, each after the true ones before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,11 @@ def right_of_text(model: PreTrainedModel, pages: Sequence[TextPage], *, batch_si
 
 @torch.no_grad()
 def right_of_images(
-    model: PreTrainedModel, processor: Any, probe: Sequence[ProbeImage], pages: Sequence[TextPage], prompt: str
+    model: PreTrainedModel,
+    processor: Any,
+    probe: Sequence[ProbeImage],
+    pages: Sequence[TextPage],
+    prompt: str,
 ) -> Ints:
     """The same of the pages' images, int64 [N]; the transcripts are those of `pages`.
 
@@ -60,17 +64,26 @@ def right_of_images(
     )
 
 
+def with_answer(inputs: Mapping[str, torch.Tensor], answer: Sequence[int]) -> dict[str, torch.Tensor]:
+    """The inputs of one prompt with an answer after it."""
+    asked = inputs["input_ids"]
+    more = torch.tensor([list(answer)], device=asked.device)
+    whole = dict(inputs)
+    for name, values in inputs.items():
+        if values.shape == asked.shape:  # one entry a token: ids, the mask, kinds of tokens (0: text)
+            entries = more if name == "input_ids" else torch.full_like(more, int(name == "attention_mask"))
+            whole[name] = torch.cat([values, entries.to(values.dtype)], dim=1)
+    return whole
+
+
 def _right_of_image(
     model: PreTrainedModel, processor: Any, item: ProbeImage, page: TextPage, prompt: str
 ) -> int:
     inputs = build_inputs(processor, [item.image], [prompt], model.device)
-    asked, answer = inputs["input_ids"], torch.tensor([page.ids[page.steps[0] :]], device=model.device)
-    for name, values in inputs.items():
-        if values.shape == asked.shape:  # one entry a token: ids, the mask, kinds of tokens (0: text)
-            more = answer if name == "input_ids" else torch.full_like(answer, int(name == "attention_mask"))
-            inputs[name] = torch.cat([values, more.to(values.dtype)], dim=1)
+    length = inputs["input_ids"].shape[1]
+    inputs = with_answer(inputs, page.ids[page.steps[0] :])
     hidden = model.base_model(**inputs, use_cache=False).last_hidden_state[0]
-    return _right(model, page, hidden, moved=asked.shape[1] - page.steps[0])
+    return _right(model, page, hidden, moved=length - page.steps[0])
 
 
 def _right(model: PreTrainedModel, page: TextPage, hidden: torch.Tensor, *, moved: int = 0) -> int:

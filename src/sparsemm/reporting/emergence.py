@@ -15,11 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsemm.methods import MASKS, Look
-from sparsemm.reporting.agreement import BASE, Ranking, agree, of_model, read_rankings
+from sparsemm.reporting.agreement import BASE, Ranking, of_model, read_rankings
 from sparsemm.reporting.masked import relative_scores
 from sparsemm.reporting.summary import Paths, as_paths, in_order, top_heads
 from sparsemm.results.parquet import read_table
-from sparsemm.stats import interval
+from sparsemm.stats import interval, mean_ranks, spearman, top_overlap
 
 Floats = NDArray[np.float64]
 # What is read, by which state of the language model.
@@ -29,7 +29,11 @@ READINGS = {
     "seeing": "text, after it learned to see",
     "image": "images",
 }
-KINDS = {"visual": MASKS["visual"], "copying": Look("copying heads", "#0072B2", "s"), "random": MASKS["random"]}
+KINDS = {
+    "visual": MASKS["visual"],
+    "copying": Look("copying heads", "#0072B2", "s"),
+    "random": MASKS["random"],
+}
 TOPS = (0.05, 0.1)
 # Which rankings are compared; "image" is that of the visual heads.
 _PAIRS = (
@@ -107,14 +111,13 @@ def _compared(first: Ranking, second: Ranking, layers: int, level: float, draws:
     tops = [top_heads(share, count) for share in TOPS]
 
     def measures(a: Floats, b: Floats) -> list[float]:
-        found = [agree(a, b, top) for top in tops]
-        return [found[0].spearman, *(each.overlap for each in found)]
+        return [spearman(a, b), *(top_overlap(a, b, top) for top in tops)]
 
     pages = [None if ranking.weights is None else len(ranking.weights) for ranking in (first, second)]
     pairs = zip(first.resampled(draws, 0), second.resampled(draws, 0 if pages[0] == pages[1] else 1))
     values = measures(first.scores, second.scores)
     low, high = interval(np.array([measures(a, b) for a, b in pairs]), level=level)
-    nulls = [np.array([measures(first.scores, s) for s in each]) for each in _shuffled(second, layers, draws)]
+    nulls = [_by_chance(first.scores, second.scores, tops, order) for order in _orders(count, layers, draws)]
     rows: list[list[object]] = []
     names = ["rank correlation", *(f"best {share * 100:g} %" for share in TOPS)]
     for index, (name, value, top) in enumerate(zip(names, values, [count, *tops])):
@@ -126,12 +129,23 @@ def _compared(first: Ranking, second: Ranking, layers: int, level: float, draws:
     return rows
 
 
-def _shuffled(ranking: Ranking, layers: int, draws: int) -> Iterator[Floats]:
-    """Scores with the heads shuffled among all, then among those of their layer, [draws, heads] each."""
+def _orders(heads: int, layers: int, draws: int) -> Iterator[NDArray[np.int64]]:
+    """Orders of the heads, [draws, heads]: shuffled among all, then among those of their layer."""
     rng = np.random.default_rng(0)
-    every = np.repeat(ranking.scores[None], draws, axis=0)
+    every = np.repeat(np.arange(heads)[None], draws, axis=0)
     yield rng.permuted(every, axis=1)
     yield rng.permuted(every.reshape(draws, layers, -1), axis=2).reshape(draws, -1)
+
+
+def _by_chance(first: Floats, second: Floats, tops: list[int], orders: NDArray[np.int64]) -> Floats:
+    """The measures with the second's heads in other orders [draws, heads], [draws, measures]."""
+    sides = []
+    for scores in (first, second):
+        ranks = mean_ranks(scores) - (scores.size - 1) / 2
+        best = np.argsort(-scores, kind="stable")
+        members = [np.isin(np.arange(scores.size), best[:top]) / np.sqrt(top) for top in tops]
+        sides.append([ranks / max(float(np.linalg.norm(ranks)), 1e-300), *members])
+    return np.stack([other[orders] @ one for one, other in zip(*sides)], axis=1)
 
 
 def masked(paths: Paths, *, level: float = 0.95) -> pd.DataFrame:

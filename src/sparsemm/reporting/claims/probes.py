@@ -25,7 +25,7 @@ def probe_sets(evidence: Evidence, model: str) -> list[Claim]:
     The scores of both sets are drawn around their values with the spread that their bootstrap intervals over images
     give each head. Quality: the mean difference to SparseMM with its own heads over the benchmarks and low budgets
     that have both, paired by sample. Sets of objects have C7c alone, the other way round: there the paper finds that
-    the heads serve worse.
+    the heads serve worse. A set of which a model reads too little to score heads is not run.
     """
     claims = []
     text = [name for name in evidence.sets(model) if name not in DETECTION]
@@ -68,6 +68,8 @@ def _serve(model: str, name: str) -> Claim:
 def _agreement(evidence: Evidence, model: str, name: str) -> list[Claim]:
     ours, theirs = evidence.scores(model), evidence.scores(model, name)
     rank, overlap = _rank(model, name), _overlap(model, name)
+    if unread := evidence.unread(model, name):
+        return [replace(claim, detail=unread) for claim in (rank, overlap)]
     if ours is None or theirs is None or len(ours) != len(theirs):
         return [rank, overlap]
     first, second = ours["score"].to_numpy(), theirs["score"].to_numpy()
@@ -106,6 +108,8 @@ def _evaluated(evidence: Evidence, model: str) -> list[str]:
 
 def _quality(evidence: Evidence, model: str, name: str) -> Claim:
     claim, found, where = _serve(model, name), [], []
+    if unread := evidence.unread(model, name):
+        return replace(claim, detail=unread)
     for cells in evidence.all_cells(model):
         label = cells.settings("probe").get(name, "")
         budgets = cells.budgets(label, at_most=LOW_BUDGET) if label else []

@@ -11,14 +11,19 @@ from matplotlib.figure import Figure
 
 from sparsemm.reporting.agreement import BASE, Ranking, of_model
 from sparsemm.reporting.emergence import KINDS, READINGS, comparisons, masked, read_states
-from sparsemm.reporting.figures.style import not_run, paper_style, save, say
+from sparsemm.reporting.figures.style import not_run, paper_style, root_ticks, save, say
 from sparsemm.reporting.summary import Paths, as_paths, in_order, top_heads
 
 _TOP = 0.1
 
 
 def figure_emergence(
-    scores: Paths, stem: str | Path, *, samples: Paths = (), text_scores: Paths = (), text_samples: Paths = (),
+    scores: Paths,
+    stem: str | Path,
+    *,
+    samples: Paths = (),
+    text_scores: Paths = (),
+    text_samples: Paths = (),
     masks: Paths = (),
 ) -> None:
     """Write `<stem>.pdf` and `.png`: a row a model.
@@ -42,7 +47,8 @@ def figure_emergence(
         not_run(stem, "no model that read text (emergence)")
         return
     rankings, layers = read_states(scores, samples, text_scores, text_samples)
-    alike, cells = comparisons(rankings, layers), masked(masks)
+    shown = [ranking for ranking in rankings if ranking.probe in (BASE, "base")]
+    alike, cells = comparisons(shown, layers), masked(masks)
     models = in_order(ranking.model for ranking in rankings)
     readings = [name for name in READINGS if name in {path.parent.name for path in as_paths(masks)}]
     with paper_style():
@@ -64,7 +70,9 @@ def figure_emergence(
         for panel in grid[:, 1:].ravel():
             handles |= dict(zip(*reversed(panel.get_legend_handles_labels())))
         if handles:
-            figure.legend(list(handles.values()), list(handles), loc="outside lower right", ncols=len(handles))
+            figure.legend(
+                list(handles.values()), list(handles), loc="outside lower right", ncols=len(handles)
+            )
         save(figure, stem)
 
 
@@ -84,11 +92,13 @@ def _scatter(panel: Axes, rankings: list[Ranking], alike: pd.DataFrame) -> None:
     ):
         at = sorted(members)
         face = color if filled else "none"
-        panel.scatter(x[at], y[at], s=14, color=face, edgecolors=color, linewidths=0.7, label=f"{name}: {len(at)}")
+        panel.scatter(
+            x[at], y[at], s=14, color=face, edgecolors=color, linewidths=0.7, label=f"{name}: {len(at)}"
+        )
     for axis, most in (("x", x.max()), ("y", y.max())):
         getattr(panel, f"set_{axis}scale")("function", functions=(_root, np.square))
         getattr(panel, f"set_{axis}lim")(-0.002 * most, 1.1 * most)
-        getattr(panel, f"set_{axis}ticks")(_ticks(most))
+        getattr(panel, f"set_{axis}ticks")(root_ticks(most))
     panel.set_xlabel("score reading text (% of all)")
     panel.set_ylabel("visual score (% of all)")
     value = alike[alike["measure"] == "rank correlation"]
@@ -100,16 +110,6 @@ def _scatter(panel: Axes, rankings: list[Ranking], alike: pd.DataFrame) -> None:
 
 def _root(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(np.maximum(values, 0.0)))
-
-
-def _ticks(most: float) -> list[float]:
-    """0 and a few round numbers up to `most`, apart on a square-root axis."""
-    rounds = [base * 10.0**power for power in range(-4, 3) for base in (1, 2, 5)]
-    found = [0.0]
-    for value in rounds:
-        if value <= most and np.sqrt(value) - np.sqrt(found[-1]) > 0.16 * np.sqrt(most):
-            found.append(value)
-    return found
 
 
 def _lines(panel: Axes, cells: pd.DataFrame) -> None:
@@ -125,7 +125,9 @@ def _lines(panel: Axes, cells: pd.DataFrame) -> None:
             x, rows["kept"], color=style.color, marker=style.marker, linestyle=style.line, label=style.label
         )
     full = cells["full"].iloc[0]
-    panel.text(0.97, 0.97, f"no mask: {full:.2f}", transform=panel.transAxes, ha="right", va="top", fontsize=6.5)
+    panel.text(
+        0.97, 0.97, f"no mask: {full:.2f}", transform=panel.transAxes, ha="right", va="top", fontsize=6.5
+    )
     panel.set_xlabel("heads masked (%)")
     panel.set_xlim(left=0)
     panel.set_ylim(bottom=0, top=max(1.15, float(cells["high"].max()) * 1.05))

@@ -17,7 +17,12 @@ _HEAD = ["model", "of", "compared", "measure", "value", "by chance", "within lay
 
 
 def table_emergence(
-    scores: Paths, stem: str | Path, *, samples: Paths = (), text_scores: Paths = (), text_samples: Paths = (),
+    scores: Paths,
+    stem: str | Path,
+    *,
+    samples: Paths = (),
+    text_scores: Paths = (),
+    text_samples: Paths = (),
     masks: Paths = (),
 ) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: agreement of rankings, then what is left of a transcript under masks.
