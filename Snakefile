@@ -29,6 +29,7 @@ if not cached_only():
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/efficiency.smk"
     include: "workflow/rules/emergence.smk"
+    include: "workflow/rules/recipes.smk"
     include: "workflow/rules/train.smk"
 
 
@@ -53,6 +54,8 @@ rule all:
         SET_MAPS,
         TEXT_SCORES,
         READING_MASKS,
+        RECIPES,
+        HEAD_LOSSES,
         EFFICIENCY,
         PROFILE,
         PAPER,
@@ -108,6 +111,13 @@ rule emergence:
         READING_MASKS,
         expand("<results>/paper/table_emergence.{kind}", kind=("csv", "md", "tex")),
         expand("<results>/paper/figure_emergence.{kind}", kind=("pdf", "png")),
+
+
+# Recipes of the head score against what masking heads costs; `recipes` asks for it.
+rule recipes:
+    input:
+        expand("<results>/paper/table_recipes.{kind}", kind=("csv", "md", "tex")),
+        expand("<results>/paper/figure_recipes.{kind}", kind=("pdf", "png")),
 
 
 # Latency and memory, one process a cell.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ def test_losses_are_those_of_masked_forward_passes(model: torch.nn.Module, tmp_p
     probe, processor = generate_probe(2, seed=0), tiny.processor()
     layers, heads = model.config.text_config.num_hidden_layers, model.config.text_config.num_attention_heads
     groups = head_groups(layers * heads, 5, None, seed=0)
-    assert sorted(sum(groups, start=[])) == list(range(layers * heads))
+    assert sorted(itertools.chain(*groups)) == list(range(layers * heads))
     frame = head_losses(model, processor, probe, groups, SETTINGS)
     write_table(f"{tmp_path}/losses.parquet", frame, "head_losses", {})
     assert len(read_table(f"{tmp_path}/losses.parquet", "head_losses")) == 2 * (1 + len(groups))

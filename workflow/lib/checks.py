@@ -122,6 +122,10 @@ KEYS: dict[str, Check] = {
     "emergence.fractions": _FRACTIONS,
     "emergence.seeds": seeds_or_count(),
     "emergence.batch_size": _COUNT,
+    "recipes.images": _COUNT,
+    "recipes.samples": _COUNT,
+    "recipes.size": _COUNT,
+    "recipes.groups": either_or("all", _COUNT),
     "attention_maps.images": _COUNT,
     "attention_maps.heads": _COUNT,
     "efficiency.tokens": list_of(_COUNT),
@@ -158,6 +162,7 @@ OPTIONAL = {
     "ablations.parts",
     "ablations.probe",
     "emergence",
+    "recipes",
 }
 _FREE_NAMES: dict[str, Check] = {"models": _NAME, "probes": _NAME, "benchmarks": one_of(BENCHMARK_NAMES)}
 _MAY_BE_EMPTY = {"probes"}
@@ -271,6 +276,11 @@ def _check_between(config: Config) -> None:
         _known(entry["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks")
     for name in config["masking"]["benchmarks"]:
         _known(name, config["benchmarks"], "masking.benchmarks", "benchmarks")
+    recipes, images = config.get("recipes", {}), config["probe"]["images"]
+    if recipes.get("images", 0) + recipes.get("samples", 0) > images:
+        raise ConfigError(
+            f"config: recipes: images and samples are more than probe.images {images}; lower one"
+        )
     if config["kernel"] % 2 == 0:
         raise ConfigError(
             f"config: kernel is {config['kernel']}; pooling needs an odd number of positions, such as 5"

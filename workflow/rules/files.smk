@@ -57,7 +57,14 @@ TEXT_SCORES, TEXT_SAMPLES = (
     for kind in ("scores", "samples")
 )
 READING_MASKS = [f"<results>/emergence/masks/{reading}/{name}.parquet" for name, reading in READ]
+# Recipes of the head score compared.
+RECIPES, HEAD_LOSSES = (
+    expand(f"<results>/recipes/{kind}/{{model}}.parquet", model=MODELS if "recipes" in config else [])
+    for kind in ("scores", "losses")
+)
 STAGES = [
+    RECIPES,
+    HEAD_LOSSES,
     TEXT_SCORES,
     TEXT_SAMPLES,
     READING_MASKS,

@@ -23,6 +23,8 @@ READINGS = {
     "text_samples": TEXT_SAMPLES,
     "masks": READING_MASKS,
 }
+# Recipes of the head score, and the losses that they are to predict.
+PREDICTED = {"recipes": RECIPES, "losses": HEAD_LOSSES}
 
 # By name: the function's inputs, the file it is in, and further arguments.
 TABLES = {
@@ -77,6 +79,7 @@ TABLES = {
     },
     "table_emergence": {"inputs": READINGS, "code": "reporting/tables/emergence.py"},
     "table_matrix": {"inputs": SCORED, "code": "reporting/tables/matrix.py"},
+    "table_recipes": {"inputs": PREDICTED, "code": "reporting/tables/recipes.py"},
     "table_profile": {"inputs": {"profile": PROFILE}, "code": "reporting/tables/profile.py"},
     "comparison": {
         "inputs": {**SCORED, "paper": PAPER_NUMBERS["tables5and6"]},
@@ -126,6 +129,7 @@ FIGURES = {
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
     "figure_emergence": {"inputs": READINGS, "code": "reporting/figures/emergence.py"},
     "figure_matrix": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
+    "figure_recipes": {"inputs": PREDICTED, "code": "reporting/figures/recipes.py"},
     "figure_pareto": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
 }
 # The text under each table and figure, on the page and in Snakemake's report. A new one makes them again, which is cheap.

@@ -1,4 +1,4 @@
-"""The paper's figures and six of our own, by name. Each is a function of result files and the path of the figure."""
+"""The paper's figures and seven of our own, by name. Each is a function of result files and the path of the figure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sparsemm.reporting.figures.masking import figure7
 from sparsemm.reporting.figures.matrix import figure_matrix, figure_pareto
 from sparsemm.reporting.figures.patches import figure_patches
 from sparsemm.reporting.figures.probes import figure8, figure9
+from sparsemm.reporting.figures.recipes import figure_recipes
 
 # Name of the figure's files -> the function that draws it, in the order of the report.
 FIGURES: dict[str, Callable[..., None]] = {
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[..., None]] = {
     "figure_emergence": figure_emergence,
     "figure_matrix": figure_matrix,
     "figure_pareto": figure_pareto,
+    "figure_recipes": figure_recipes,
 }
 __all__ = [
     "FIGURES",
@@ -51,4 +53,5 @@ __all__ = [
     "figure_matrix",
     "figure_pareto",
     "figure_patches",
+    "figure_recipes",
 ]

@@ -1,4 +1,4 @@
-"""The paper's tables and nine of our own, by name. Each is a function of result files and the path of the table."""
+"""The paper's tables and ten of our own, by name. Each is a function of result files and the path of the table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sparsemm.reporting.tables.emergence import table_emergence
 from sparsemm.reporting.tables.findings import findings
 from sparsemm.reporting.tables.matrix import table_matrix
 from sparsemm.reporting.tables.profile import table_profile
+from sparsemm.reporting.tables.recipes import table_recipes
 from sparsemm.reporting.tables.repro import repro
 from sparsemm.reporting.tables.rules import rules
 from sparsemm.reporting.tables.speed import table2
@@ -32,6 +33,7 @@ TABLES: dict[str, Callable[..., None]] = {
     "table_emergence": table_emergence,
     "table_matrix": table_matrix,
     "table_profile": table_profile,
+    "table_recipes": table_recipes,
     "comparison": comparison,
     "rules": rules,
 }
@@ -52,4 +54,5 @@ __all__ = [
     "table_emergence",
     "table_matrix",
     "table_profile",
+    "table_recipes",
 ]
