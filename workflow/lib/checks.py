@@ -249,8 +249,6 @@ def _check_between(config: Config) -> None:
                 f"config: models.{name} needs one of path and adapter; give the folder of a checkpoint as path, "
                 "that of an adapter as adapter"
             )
-        if "text_adapter" in model and "adapter" not in model:
-            raise ConfigError(f"config: models.{name}.text_adapter needs models.{name}.adapter; add it")
     ablations = config["ablations"]
     if "rho" in ablations:
         budgets["ablations.rho.budget"] = ablations["rho"]["budget"]

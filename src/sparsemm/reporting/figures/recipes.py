@@ -35,8 +35,8 @@ def figure_recipes(recipes: Paths, losses: Paths, stem: str | Path) -> None:
     numbers, choices = recipe_rows(found), effects(found)
     with paper_style():
         height = sum(0.6 + 0.14 * len(each.recipes) for each in found)
-        figure = Figure(figsize=(7.6, height), layout="constrained")
-        grid = figure.subplots(len(found), 2, squeeze=False, width_ratios=[1.5, 1.0])
+        figure = Figure(figsize=(9.0, height), layout="constrained")
+        grid = figure.subplots(len(found), 2, squeeze=False, width_ratios=[1.6, 1.0])
         for row, each in zip(grid, found):
             _recipes(row[0], numbers[numbers["model"] == each.model])
             _effects(row[1], choices[choices["model"] == each.model])
@@ -68,7 +68,7 @@ def _effects(panel: Axes, rows: pd.DataFrame) -> None:
         at = len(rows) - 1 - index
         panel.plot([row["low"], row["high"]], [at, at], color="#444444", linewidth=1.2)
         panel.plot(row["effect"], at, marker="D", color="#444444")
-        panel.text(0.02, at + 0.18, row["choice"], transform=panel.get_yaxis_transform(), fontsize=7)
-    panel.set_yticks([])
-    panel.set_ylim(-0.6, len(rows) - 0.3)
+    panel.set_yticks(range(len(rows)), list(rows["choice"])[::-1])
+    panel.yaxis.tick_right()
+    panel.set_ylim(-0.6, len(rows) - 0.4)
     panel.set_xlabel("mean effect of a choice")
