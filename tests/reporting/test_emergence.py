@@ -15,6 +15,7 @@ from sparsemm.reporting.emergence import READINGS, comparisons, masked, read_sta
 from sparsemm.results.parquet import read_table
 
 from helpers.fake_emergence import EmergenceRun, make_emergence
+from helpers.fake_probes import HEADS, IMAGES, LAYERS, ProbeRun, write_scores
 
 PAIR = (READINGS["base"], READINGS["image"])
 
@@ -92,6 +93,21 @@ def test_table_and_figure(tmp_path: Path) -> None:
         figures.figure_emergence(run.probe.scores, tmp_path / folder / "f", **run.inputs())
     for kind in ("png", "pdf"):
         assert (tmp_path / f"a/f.{kind}").read_bytes() == (tmp_path / f"b/f.{kind}").read_bytes()
+
+
+def test_a_model_that_reads_no_image_has_no_visual_heads(tmp_path: Path) -> None:
+    run = make_emergence(tmp_path, models=("smol", "blind"))
+    blind = ProbeRun()
+    write_scores(tmp_path, blind, "blind", "", np.zeros((IMAGES, LAYERS * HEADS)))
+    tables.table_emergence(run.probe.scores, tmp_path / "t", **run.inputs())
+    figures.figure_emergence(run.probe.scores, tmp_path / "f", **run.inputs())
+    own = pd.read_csv(tmp_path / "t.csv").query("model == 'blind'")
+    assert not own["compared"].str.contains(READINGS["image"])[own["of"] == "agreement"].any()
+    assert "masked visual heads" not in set(own["of"])
+    assert "masked copying heads" in set(own["of"])
+    assert "blind: on the probe images no token matched: it has no visual heads." in (
+        tmp_path / "t.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_nothing_asked_for_is_said_and_a_truncated_file_is_one_line(tmp_path: Path) -> None:

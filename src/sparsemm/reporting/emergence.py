@@ -7,7 +7,7 @@ heads shuffled among all, and among those of their layer (heads of some layers s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,7 @@ def comparisons(
 ) -> pd.DataFrame:
     """One row per pair of rankings and measure (rank correlation, overlap of the best 5 % and 10 %).
 
+    A ranking in which all heads are alike is left out.
     With several models on one language model, the visual heads of each are compared with those of the first too.
 
     Args:
@@ -81,11 +82,19 @@ def comparisons(
         draws: resamples of the pages, which are drawn together where both rankings have as many; shuffles.
     """
     rows = []
-    for model, first, second in _pairs(rankings):
+    known = [ranking for ranking in rankings if not ranking.uniform]
+    for model, first, second in _pairs(known):
         names = [_name(ranking, model) for ranking in (first, second)]
         for row in _compared(first, second, layers[model], level, draws):
             rows.append(dict(zip(COLUMNS, [model, *names, *row])))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def unknown(rankings: list[Ranking]) -> dict[str, str]:
+    """Models without visual heads, and why: on the probe images nothing was matched or hit."""
+    return {
+        ranking.model: ranking.uniform for ranking in rankings if ranking.probe == BASE and ranking.uniform
+    }
 
 
 def _pairs(rankings: list[Ranking]) -> Iterator[tuple[str, Ranking, Ranking]]:
@@ -94,10 +103,11 @@ def _pairs(rankings: list[Ranking]) -> Iterator[tuple[str, Ranking, Ranking]]:
     for model in models:
         own = {"image" if name == BASE else name: r for name, r in states[model].items()}
         yield from ((model, own[a], own[b]) for a, b in _PAIRS if a in own and b in own)
-    for model in models[1:]:
-        both = [states[name].get("base") for name in (models[0], model)]
+    seen = [model for model in models if BASE in states[model]]
+    for model in seen[1:]:
+        both = [states[name].get("base") for name in (seen[0], model)]
         if both[0] and both[1] and np.array_equal(both[0].scores, both[1].scores):
-            yield model, states[models[0]][BASE], states[model][BASE]
+            yield model, states[seen[0]][BASE], states[model][BASE]
 
 
 def _name(ranking: Ranking, model: str) -> str:
@@ -148,11 +158,12 @@ def _by_chance(first: Floats, second: Floats, tops: list[int], orders: NDArray[n
     return np.stack([other[orders] @ one for one, other in zip(*sides)], axis=1)
 
 
-def masked(paths: Paths, *, level: float = 0.95) -> pd.DataFrame:
+def masked(paths: Paths, *, without: Collection[str] = (), level: float = 0.95) -> pd.DataFrame:
     """Transcript kept with heads masked: a row a model, reading, kind of mask and share of the heads.
 
     Args:
         paths: files of kind reading_masks, named .../<reading>/<model>.parquet.
+        without: models without visual heads, which could not be masked.
         level: of the bootstrap intervals over pages, and over draws of random heads.
 
     Returns:
@@ -167,7 +178,8 @@ def masked(paths: Paths, *, level: float = 0.95) -> pd.DataFrame:
         model, reading = path.stem, path.parent.name
         frame = _as_scores(path)
         full = float(frame[frame["kind"] == "none"]["score"].mean())
-        curves = relative_scores(frame, f"{reading} of {model}", level, kinds=KINDS)
+        kinds = [kind for kind in KINDS if kind != "visual" or model not in without]
+        curves = relative_scores(frame, f"{reading} of {model}", level, kinds=kinds)
         for kind, curve in curves.items():
             for point in curve.itertuples(index=False):
                 rows.append((model, reading, kind, point.fraction, full, point.ratio, point.low, point.high))

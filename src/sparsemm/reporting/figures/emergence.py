@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsemm.reporting.agreement import BASE, Ranking, of_model
-from sparsemm.reporting.emergence import KINDS, READINGS, comparisons, masked, read_states
+from sparsemm.reporting.emergence import KINDS, READINGS, comparisons, masked, read_states, unknown
 from sparsemm.reporting.figures.style import not_run, paper_style, root_ticks, save, say
 from sparsemm.reporting.summary import Paths, as_paths, in_order, top_heads
 
@@ -48,7 +49,7 @@ def figure_emergence(
         return
     rankings, layers = read_states(scores, samples, text_scores, text_samples)
     shown = [ranking for ranking in rankings if ranking.probe in (BASE, "base")]
-    alike, cells = comparisons(shown, layers), masked(masks)
+    alike, cells = comparisons(shown, layers), masked(masks, without=unknown(rankings))
     models = in_order(ranking.model for ranking in rankings)
     readings = [name for name in READINGS if name in {path.parent.name for path in as_paths(masks)}]
     with paper_style():
@@ -66,13 +67,12 @@ def figure_emergence(
                 panel.set_title(READINGS[reading])
             if readings:
                 row[1].set_ylabel("transcript kept")
-        handles = {}
+        handles: dict[str, Any] = {}
+        below: Any = "outside lower right"
         for panel in grid[:, 1:].ravel():
             handles |= dict(zip(*reversed(panel.get_legend_handles_labels())))
         if handles:
-            figure.legend(
-                list(handles.values()), list(handles), loc="outside lower right", ncols=len(handles)
-            )
+            figure.legend(list(handles.values()), list(handles), loc=below, ncols=len(handles))
         save(figure, stem)
 
 
@@ -81,6 +81,9 @@ def _scatter(panel: Axes, rankings: list[Ranking], alike: pd.DataFrame) -> None:
     text, seen = own.get("base"), own.get(BASE)
     if text is None or seen is None:
         say(panel, "no scores of both")
+        return
+    if seen.uniform or text.uniform:
+        say(panel, f"{seen.uniform or text.uniform}:\nevery head has\nthe same score")
         return
     top = top_heads(_TOP, len(text.scores))
     best = [set(np.argsort(-r.scores, kind="stable")[:top].tolist()) for r in (text, seen)]

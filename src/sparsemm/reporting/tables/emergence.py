@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparsemm.reporting.emergence import KINDS, READINGS, comparisons, masked, read_states
+from sparsemm.reporting.emergence import KINDS, READINGS, comparisons, masked, read_states, unknown
 from sparsemm.reporting.notes import trial_note
 from sparsemm.reporting.summary import Paths, as_paths, in_order
 from sparsemm.reporting.tables.writing import Row, with_interval, write, write_not_run
@@ -41,14 +41,20 @@ def table_emergence(
     if not as_paths(text_scores):
         write_not_run(stem, _COLUMNS, _HEAD, ["No model read text; `emergence` asks for it."], labels=4)
         return
-    alike = comparisons(*read_states(scores, samples, text_scores, text_samples))
-    numbers = pd.concat([_agreements(alike), _losses(masked(masks))], ignore_index=True)[_COLUMNS]
+    rankings, layers = read_states(scores, samples, text_scores, text_samples)
+    alike, blind = comparisons(rankings, layers), unknown(rankings)
+    losses = _losses(masked(masks, without=blind))
+    numbers = pd.concat([_agreements(alike), losses], ignore_index=True)[_COLUMNS]
     notes = [
         "Agreement of heads: rank correlation over all heads, and the share of the best heads that both have, with "
         "95 % bootstrap intervals over pages. By chance: one side's heads shuffled, among all and within their "
         "layers; in brackets the 95th percentile and the one-sided p value.",
         "Heads masked: the share of the transcript's tokens, found without a mask, that is still found; by chance: "
         "as many random heads. Copying heads are the best of the untouched language model reading text.",
+        *(
+            f"{model}: on the probe images {reason}: it has no visual heads."
+            for model, reason in blind.items()
+        ),
         *_spread(alike),
         *trial_note(text_scores),
     ]
