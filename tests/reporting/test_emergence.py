@@ -82,7 +82,7 @@ def test_what_is_kept_is_a_share_of_what_is_read_without_a_mask(tmp_path: Path) 
 
 def test_table_and_figure(tmp_path: Path) -> None:
     run = make_emergence(tmp_path, models=("smol", "smol-s1"), text_stage=True)
-    tables.table_emergence(run.probe.scores, tmp_path / "t", **run.inputs())
+    tables.table_emergence(run.probe.scores, tmp_path / "t", **run.inputs(), draws=20)
     numbers = pd.read_csv(tmp_path / "t.csv")
     assert set(numbers["of"]) == {"agreement", "masked visual heads", "masked copying heads"}
     assert len(numbers) == 2 * (5 * 3 + 3 * 2 * 3) + 3
@@ -90,7 +90,7 @@ def test_table_and_figure(tmp_path: Path) -> None:
     assert "over 2 models: mean" in said
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        figures.figure_emergence(run.probe.scores, tmp_path / folder / "f", **run.inputs())
+        figures.figure_emergence(run.probe.scores, tmp_path / folder / "f", **run.inputs(), draws=20)
     for kind in ("png", "pdf"):
         assert (tmp_path / f"a/f.{kind}").read_bytes() == (tmp_path / f"b/f.{kind}").read_bytes()
 
@@ -99,8 +99,8 @@ def test_a_model_that_reads_no_image_has_no_visual_heads(tmp_path: Path) -> None
     run = make_emergence(tmp_path, models=("smol", "blind"))
     blind = ProbeRun()
     write_scores(tmp_path, blind, "blind", "", np.zeros((IMAGES, LAYERS * HEADS)))
-    tables.table_emergence(run.probe.scores, tmp_path / "t", **run.inputs())
-    figures.figure_emergence(run.probe.scores, tmp_path / "f", **run.inputs())
+    tables.table_emergence(run.probe.scores, tmp_path / "t", **run.inputs(), draws=20)
+    figures.figure_emergence(run.probe.scores, tmp_path / "f", **run.inputs(), draws=20)
     own = pd.read_csv(tmp_path / "t.csv").query("model == 'blind'")
     assert not own["compared"].str.contains(READINGS["image"])[own["of"] == "agreement"].any()
     assert "masked visual heads" not in set(own["of"])
@@ -119,4 +119,4 @@ def test_nothing_asked_for_is_said_and_a_truncated_file_is_one_line(tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-50])
     for make in (tables.table_emergence, figures.figure_emergence):
         with pytest.raises(InputError, match="truncated"):
-            make(run.probe.scores, tmp_path / "x", **run.inputs())
+            make(run.probe.scores, tmp_path / "x", **run.inputs(), draws=20)

@@ -26,6 +26,7 @@ def figure_emergence(
     text_scores: Paths = (),
     text_samples: Paths = (),
     masks: Paths = (),
+    draws: int = 1000,
 ) -> None:
     """Write `<stem>.pdf` and `.png`: a row a model.
 
@@ -40,6 +41,7 @@ def figure_emergence(
         text_scores: files of kind scores of heads that read text, named <reading>/<model>.parquet.
         text_samples: files of kind score_samples, named as these.
         masks: files of kind reading_masks, named <reading>/<model>.parquet.
+        draws: resamples of the pages, and shuffles, for each pair of rankings.
 
     Raises:
         InputError: for a file that cannot be read.
@@ -49,7 +51,7 @@ def figure_emergence(
         return
     rankings, layers = read_states(scores, samples, text_scores, text_samples)
     shown = [ranking for ranking in rankings if ranking.probe in (BASE, "base")]
-    alike, cells = comparisons(shown, layers), masked(masks, without=unknown(rankings))
+    alike, cells = comparisons(shown, layers, draws=draws), masked(masks, without=unknown(rankings))
     models = in_order(ranking.model for ranking in rankings)
     readings = [name for name in READINGS if name in {path.parent.name for path in as_paths(masks)}]
     with paper_style():

@@ -24,6 +24,7 @@ def table_emergence(
     text_scores: Paths = (),
     text_samples: Paths = (),
     masks: Paths = (),
+    draws: int = 1000,
 ) -> None:
     """Write `<stem>.csv`, `.md` and `.tex`: agreement of rankings, then what is left of a transcript under masks.
 
@@ -34,6 +35,7 @@ def table_emergence(
         text_scores: files of kind scores of heads that read text, named <reading>/<model>.parquet.
         text_samples: files of kind score_samples, named as these.
         masks: files of kind reading_masks, named <reading>/<model>.parquet.
+        draws: resamples of the pages, and shuffles, for each pair of rankings.
 
     Raises:
         InputError: for a file that cannot be read.
@@ -42,7 +44,7 @@ def table_emergence(
         write_not_run(stem, _COLUMNS, _HEAD, ["No model read text; `emergence` asks for it."], labels=4)
         return
     rankings, layers = read_states(scores, samples, text_scores, text_samples)
-    alike, blind = comparisons(rankings, layers), unknown(rankings)
+    alike, blind = comparisons(rankings, layers, draws=draws), unknown(rankings)
     losses = _losses(masked(masks, without=blind))
     numbers = pd.concat([_agreements(alike), losses], ignore_index=True)[_COLUMNS]
     notes = [
