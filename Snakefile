@@ -28,6 +28,8 @@ if not cached_only():
     include: "workflow/rules/budget.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/efficiency.smk"
+    include: "workflow/rules/emergence.smk"
+    include: "workflow/rules/recipes.smk"
     include: "workflow/rules/train.smk"
 
 
@@ -50,6 +52,10 @@ rule all:
         MASKS,
         ATTENTION_MAPS,
         SET_MAPS,
+        TEXT_SCORES,
+        READING_MASKS,
+        RECIPES,
+        HEAD_LOSSES,
         EFFICIENCY,
         PROFILE,
         PAPER,
@@ -96,6 +102,22 @@ rule evaluate:
         MASKS,
         ATTENTION_MAPS,
         SET_MAPS,
+
+
+# Where visual heads come from: pages read as text by each state of a model's language model; `emergence` asks for it.
+rule emergence:
+    input:
+        TEXT_SCORES,
+        READING_MASKS,
+        expand("<results>/paper/table_emergence.{kind}", kind=("csv", "md", "tex")),
+        expand("<results>/paper/figure_emergence.{kind}", kind=("pdf", "png")),
+
+
+# Recipes of the head score against what masking heads costs; `recipes` asks for it.
+rule recipes:
+    input:
+        expand("<results>/paper/table_recipes.{kind}", kind=("csv", "md", "tex")),
+        expand("<results>/paper/figure_recipes.{kind}", kind=("pdf", "png")),
 
 
 # Latency and memory, one process a cell.

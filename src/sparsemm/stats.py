@@ -268,7 +268,7 @@ def _checked(values: ArrayLike) -> NDArray[np.float64]:
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's rank correlation of two vectors [N]; equal values get their mean rank. 0 if one is constant."""
-    x, y = (_mean_ranks(values) - (values.size - 1) / 2 for values in (a, b))
+    x, y = (mean_ranks(values) - (values.size - 1) / 2 for values in (a, b))
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale else 0.0
 
@@ -279,7 +279,7 @@ def top_overlap(a: NDArray[np.float64], b: NDArray[np.float64], top: int) -> flo
     return len(first & second) / top
 
 
-def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks from 0; equal values get the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)

@@ -175,6 +175,29 @@ def test_probe_sets_and_gqa(tmp_path: Path) -> None:
     assert found["C3", "synth-docvqa"].paper_of.startswith(MISTRAL)
 
 
+def test_a_set_of_which_too_little_is_read_is_not_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path, samples=20, benchmarks=("synth-docvqa",))
+    heads = read_table(run.scores[0], "scores")
+    rows = [read_table(path, "predictions") for path in run.predictions]
+    for path, frame in zip(run.predictions, rows):
+        added = frame[(frame["policy"] == "sparsemm") & (frame["budget"] == 16)]
+        named = [added.assign(policy=f"sparsemm[probe={name}]") for name in ("little", "none", "wild")]
+        write_table(path, pd.concat([frame, *named]), "predictions", {"model": TINY, "metric": "ANLS"})
+    even = heads.assign(score=1 / len(heads), ci_low=1 / len(heads), ci_high=1 / len(heads), matched_tokens=0)
+    made = {"wild": heads, "little": heads.assign(matched_tokens=7), "none": even}
+    paths = [tmp_path / "scores" / "sets" / name / f"{TINY}.parquet" for name in made]
+    for path, frame in zip(paths, made.values()):
+        said = {"no_match": "uniform: no token matched"} if path.parent.name == "none" else {}
+        write_table(path, frame, "scores", {"model": TINY} | said)
+    claims = judge(Evidence(**files(run), sets=paths, paper=PAPER, draws=200))
+    found = {(claim.id, claim.where): claim for claim in claims}
+    for part in ("C7a", "C7b", "C7c"):
+        assert found[part, "wild"].verdict != NOT_RUN
+        assert found[part, "little"].verdict == found[part, "none"].verdict == NOT_RUN
+        assert "7 tokens matched: too few" in found[part, "little"].detail
+        assert "no token matched" in found[part, "none"].detail
+
+
 def test_the_csv_holds_the_claims(run: Run, tmp_path: Path) -> None:
     numbers = table(tmp_path, **files(run))
     assert list(numbers.columns) == COLUMNS

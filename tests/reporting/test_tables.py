@@ -62,7 +62,7 @@ def raw(run: Run, benchmark: str, policy: str, budget: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_every_table_is_made_three_ways_and_twice_the_same(name: str, run: Run, tmp_path: Path) -> None:
-    assert set(MAKERS) == set(tables.TABLES)
+    assert set(MAKERS) == set(tables.TABLES) - {"table_emergence", "table_recipes"}  # see their own tests
     MAKERS[name](run, tmp_path / "a" / name)
     MAKERS[name](run, tmp_path / "b" / name)
     written = sorted(p.name for p in (tmp_path / "a").iterdir())

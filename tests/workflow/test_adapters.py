@@ -82,3 +82,28 @@ def test_without_the_package_the_other_models_run(monkeypatch: pytest.MonkeyPatc
     scores.parent.mkdir(parents=True)
     scores.write_bytes(b"")
     assert narrowing.without_base(config) == (config, None)
+
+
+def test_where_visual_heads_come_from_is_planned_where_it_is_asked_for(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    for name in ("smol", "stage"):
+        adapter = project / "data" / "models" / name / "adapter.safetensors"
+        adapter.parent.mkdir(parents=True)
+        adapter.write_bytes(b"")
+    staged = MODEL | {"text_adapter": "data/models/stage"}
+    asked = {"pages": 4, "masked_pages": 2, "fractions": [0.05], "seeds": 2, "batch_size": 2}
+    plan = {"run": "smol", "models": {"smol": staged, "other": MODEL}, "probes": {}, "emergence": asked}
+    (project / "smol.yaml").write_text(yaml.safe_dump(plan))
+    done = snakemake(project, "emergence", "--dry-run", "--configfile", "smol.yaml", "--nolock")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for reading, models in (("base", 2), ("text_stage", 1), ("seeing", 2)):
+        for kind in ("scores", "masks"):
+            files = {f"results/smol/emergence/{kind}/{reading}/{name}.parquet" for name in ("smol", "other")}
+            assert sum(f"output: {file}" in done.stdout for file in files) == models
+    assert "output: results/smol/emergence/masks/image/smol.parquet" in done.stdout
+    (project / "smol.yaml").write_text(
+        yaml.safe_dump({key: plan[key] for key in ("run", "models", "probes")})
+    )
+    done = snakemake(project, "emergence", "--dry-run", "--configfile", "smol.yaml", "--nolock")
+    assert "rule read_text" not in done.stdout
+    assert "rule mask_reading" not in done.stdout

@@ -87,6 +87,8 @@ def test_every_result_is_there(finished: Path) -> None:
         "predictions/mini/synth-ocr/0.parquet",
         "masks/mini/synth-ocr.parquet",
         "attention_maps/mini.parquet",
+        "recipes/scores/mini.parquet",
+        "recipes/losses/mini.parquet",
         *(
             f"{kind}/sets/{probe}/{'plain' if kind == 'probe' else 'mini'}.parquet"
             for kind in ("probe", "patches", "scores", "scores/samples", "attention_maps")

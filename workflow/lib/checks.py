@@ -27,6 +27,7 @@ from sparsemm.methods import (
 
 from names import BENCHMARK_NAMES, COMPRESSING, FAMILY_NAMES, METHOD_NAMES
 from policies import policy_label
+from seeds import seeds_or_count
 from values import Check, ConfigError, either_or, list_of, list_of_two, nearest, number, one_of, text, wrong
 
 Config = dict[str, Any]
@@ -49,6 +50,7 @@ _COUNT = number(int, least=1)
 _ZERO_OR_MORE = number(int, least=0)
 _SHARE = number(int, float, least=0, most=1)
 _BUDGETS = list_of(_COUNT)
+_FRACTIONS = list_of(number(int, float, least=0, most=1, above=0))
 _PINPOINTS = list_of(list_of_two)
 
 # Every key of the configuration, as config/README.md spells and explains it. Defaults are in config/config.yaml alone.
@@ -61,6 +63,7 @@ KEYS: dict[str, Check] = {
     "generation": one_of(GENERATIONS),
     "models.<name>.path": _FILLED,
     "models.<name>.adapter": _FILLED,
+    "models.<name>.text_adapter": _FILLED,
     "models.<name>.family": one_of(FAMILY_NAMES),
     "models.<name>.dtype": one_of(["float32", "float16", "bfloat16"]),
     "models.<name>.hub": _HUB_ID,
@@ -113,9 +116,18 @@ KEYS: dict[str, Check] = {
     "masking.how": one_of(MASKINGS),
     "masking.benchmarks": list_of(_NAME, least=0),
     "masking.samples": _COUNT,
-    "masking.fractions": list_of(number(int, float, least=0, most=1, above=0)),
-    "masking.seeds": list_of(_ZERO_OR_MORE),
+    "masking.fractions": _FRACTIONS,
+    "masking.seeds": seeds_or_count(),
     "masking.batch_size": _COUNT,
+    "emergence.pages": _COUNT,
+    "emergence.masked_pages": _COUNT,
+    "emergence.fractions": _FRACTIONS,
+    "emergence.seeds": seeds_or_count(),
+    "emergence.batch_size": _COUNT,
+    "recipes.images": _COUNT,
+    "recipes.samples": _COUNT,
+    "recipes.size": _COUNT,
+    "recipes.groups": either_or("all", _COUNT),
     "attention_maps.images": _COUNT,
     "attention_maps.heads": _COUNT,
     "efficiency.tokens": list_of(_COUNT),
@@ -130,6 +142,7 @@ KEYS: dict[str, Check] = {
 OPTIONAL = {
     "models.<name>.path",
     "models.<name>.adapter",
+    "models.<name>.text_adapter",
     "models.<name>.hub",
     "models.<name>.revision",
     "models.<name>.prompt",
@@ -150,6 +163,8 @@ OPTIONAL = {
     "ablations.rho",
     "ablations.parts",
     "ablations.probe",
+    "emergence",
+    "recipes",
 }
 _FREE_NAMES: dict[str, Check] = {"models": _NAME, "probes": _NAME, "benchmarks": one_of(BENCHMARK_NAMES)}
 _MAY_BE_EMPTY = {"probes"}
@@ -265,6 +280,11 @@ def _check_between(config: Config) -> None:
         _known(entry["benchmark"], config["benchmarks"], f"ablations.{part}.benchmark", "benchmarks")
     for name in config["masking"]["benchmarks"]:
         _known(name, config["benchmarks"], "masking.benchmarks", "benchmarks")
+    recipes, images = config.get("recipes", {}), config["probe"]["images"]
+    if recipes.get("images", 0) + recipes.get("samples", 0) > images:
+        raise ConfigError(
+            f"config: recipes: images and samples are more than probe.images {images}; lower one"
+        )
     if config["kernel"] % 2 == 0:
         raise ConfigError(
             f"config: kernel is {config['kernel']}; pooling needs an odd number of positions, such as 5"

@@ -96,6 +96,10 @@ def limited(config: Config) -> Config:
         batch = max(entry["batch_size"], min(limit, _BATCH))
         result["benchmarks"][name] = entry | {"samples": samples, "shards": shards, "batch_size": batch}
     result["masking"] = config["masking"] | {"samples": min(limit, config["masking"]["samples"])}
+    for section, keys in (("emergence", ("pages", "masked_pages")), ("recipes", ("images", "samples"))):
+        if section in config:
+            few = {key: min(limit, config[section][key]) for key in keys}
+            result[section] = config[section] | few
     efficiency = config["efficiency"]
     result["efficiency"] = efficiency | {
         "tokens": sorted(efficiency["tokens"])[:2],

@@ -12,6 +12,7 @@ import digest
 import narrowing
 from names import FULL_CACHE
 from policies import score_files
+from seeds import with_seeds
 from values import ConfigError
 
 from sparsemm.benchmarks import get_benchmark
@@ -52,7 +53,7 @@ def checked(config):
         )
         checks.check(config)
         config, left_out = narrowing.without_base(narrowing.limited(config))
-        config = with_checkpoints(config)
+        config = with_checkpoints(with_seeds(config))
         checks.check_writable(f"results/{config['run']}")
     except ConfigError as error:
         # Not an exception: Snakemake would wrap the line in a traceback of this file.
@@ -89,6 +90,7 @@ wildcard_constraints:
     documents="|".join(DOCUMENTS),
     probe="|".join(PROBE_SETS).replace(".", r"\.") or "none",
     benchmark="|".join(config["benchmarks"]),
+    reading="base|text_stage|seeing|image",
     shard=r"\d+",
     tokens=r"\d+",
 

@@ -44,7 +44,30 @@ EFFICIENCY, PROFILE = (
     )
     for kind in ("efficiency", "profile")
 )
+# The states of the models with a language model of their own that are asked where visual heads come from.
+READ = [
+    (name, reading)
+    for name, model in config["models"].items()
+    if "emergence" in config and "adapter" in model
+    for reading in ("base", "text_stage", "seeing", "image")
+    if reading != "text_stage" or "text_adapter" in model
+]
+TEXT_SCORES, TEXT_SAMPLES = (
+    [f"<results>/emergence/{kind}/{reading}/{name}.parquet" for name, reading in READ if reading != "image"]
+    for kind in ("scores", "samples")
+)
+READING_MASKS = [f"<results>/emergence/masks/{reading}/{name}.parquet" for name, reading in READ]
+# Recipes of the head score compared.
+RECIPES, HEAD_LOSSES = (
+    expand(f"<results>/recipes/{kind}/{{model}}.parquet", model=MODELS if "recipes" in config else [])
+    for kind in ("scores", "losses")
+)
 STAGES = [
+    RECIPES,
+    HEAD_LOSSES,
+    TEXT_SCORES,
+    TEXT_SAMPLES,
+    READING_MASKS,
     PROBES,
     PATCHES,
     SCORES,

@@ -15,6 +15,17 @@ PAPER_NUMBERS = {
     "figure6": "data/paper/figure6_efficiency.csv",
 }
 
+# What is read of the emergence of visual heads.
+READINGS = {
+    "scores": SCORES,
+    "samples": SAMPLES,
+    "text_scores": TEXT_SCORES,
+    "text_samples": TEXT_SAMPLES,
+    "masks": READING_MASKS,
+}
+# Recipes of the head score, and the losses that they are to predict.
+PREDICTED = {"recipes": RECIPES, "losses": HEAD_LOSSES}
+
 # By name: the function's inputs, the file it is in, and further arguments.
 TABLES = {
     "claims": {
@@ -66,7 +77,9 @@ TABLES = {
         "inputs": {"predictions": PREDICTIONS, "scores": SCORES},
         "code": "reporting/tables/ablations.py",
     },
+    "table_emergence": {"inputs": READINGS, "code": "reporting/tables/emergence.py"},
     "table_matrix": {"inputs": SCORED, "code": "reporting/tables/matrix.py"},
+    "table_recipes": {"inputs": PREDICTED, "code": "reporting/tables/recipes.py"},
     "table_profile": {"inputs": {"profile": PROFILE}, "code": "reporting/tables/profile.py"},
     "comparison": {
         "inputs": {**SCORED, "paper": PAPER_NUMBERS["tables5and6"]},
@@ -114,7 +127,9 @@ FIGURES = {
     "figure10": {"inputs": {"maps": ATTENTION_MAPS}, "code": "reporting/figures/maps.py"},
     "figure11": {"inputs": {"maps": SET_MAPS}, "code": "reporting/figures/maps.py"},
     "figure_audit": {"inputs": {"predictions": PREDICTIONS}, "code": "reporting/figures/audit.py"},
+    "figure_emergence": {"inputs": READINGS, "code": "reporting/figures/emergence.py"},
     "figure_matrix": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
+    "figure_recipes": {"inputs": PREDICTED, "code": "reporting/figures/recipes.py"},
     "figure_pareto": {"inputs": ANSWERED, "code": "reporting/figures/matrix.py"},
 }
 # The text under each table and figure, on the page and in Snakemake's report. A new one makes them again, which is cheap.

@@ -9,7 +9,7 @@ What a workflow script calls::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -71,21 +71,29 @@ def make_masks(values: np.ndarray, fractions: Sequence[float], seeds: Sequence[i
     Raises:
         InputError: for a fraction outside (0, 1], or a fraction or seed that comes twice.
     """
+    return masks_of({"visual": values}, fractions, seeds)
+
+
+def masks_of(
+    rankings: Mapping[str, np.ndarray], fractions: Sequence[float], seeds: Sequence[int]
+) -> list[Mask]:
+    """As `make_masks`, with the best heads of several rankings [L, Hq] by the kind of mask that they make."""
     for name, given in (("fractions", fractions), ("seeds", seeds)):
         if len(set(given)) < len(given):
             raise InputError(f"masking.{name}: {list(given)} has a value twice; list each once")
     masks = [Mask("none", 0.0, 0, ())]
-    width = values.shape[1]
-    ranked = np.argsort(-values.ravel(), kind="stable")
+    size, width = next(iter(rankings.values())).shape
+    ranked = {kind: np.argsort(-values.ravel(), kind="stable") for kind, values in rankings.items()}
     for fraction in fractions:
         if not 0.0 < fraction <= 1.0:
             raise InputError(
                 f"masking.fractions: {fraction} is not a share of the heads; use above 0 and at most 1"
             )
-        count = max(1, round(fraction * values.size))
-        masks.append(Mask("visual", float(fraction), 0, _pairs(ranked[:count], width)))
+        count = max(1, round(fraction * size * width))
+        for kind, order in ranked.items():
+            masks.append(Mask(kind, float(fraction), 0, _pairs(order[:count], width)))
         for seed in seeds:
-            drawn = np.random.default_rng(seed).permutation(values.size)[:count]
+            drawn = np.random.default_rng(seed).permutation(size * width)[:count]
             masks.append(Mask("random", float(fraction), int(seed), _pairs(drawn, width)))
     return masks
 

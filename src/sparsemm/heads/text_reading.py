@@ -99,6 +99,7 @@ def score_text(
     *,
     batch_size: int = 8,
     seed: int = 0,
+    no_match: str = "error",
     metadata: dict[str, Any] | None = None,
 ) -> HeadScores:
     """Scores of every query head of a language model, with bootstrap intervals over the pages.
@@ -108,6 +109,7 @@ def score_text(
         pages: what is read; ids differ.
         batch_size: pages in a forward pass.
         seed: of the bootstrap.
+        no_match: where no head hits: ``error``, or ``uniform``, the same score for every head.
         metadata: recorded with the scores.
 
     Raises:
@@ -115,6 +117,9 @@ def score_text(
     """
     samples = text_samples(model, pages, batch_size=batch_size)
     kv_heads = int(model.config.get_text_config().num_key_value_heads)
+    if no_match == "uniform" and not samples.weights.any():
+        said = {**(metadata or {}), "no_match": "uniform: no head hit"}
+        return HeadScores.uniform(samples, num_kv_heads=kv_heads, metadata=said)
     return HeadScores.from_samples(samples, num_kv_heads=kv_heads, metadata=metadata, seed=seed)
 
 

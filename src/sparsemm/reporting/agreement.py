@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sparsemm.errors import InputError
 from sparsemm.reporting.notes import why_uniform
-from sparsemm.reporting.summary import Paths, as_paths, in_order, top_tenth
+from sparsemm.reporting.summary import Paths, as_paths, in_order, top_heads
 from sparsemm.results.parquet import read_table
 from sparsemm.stats import interval, resample_counts, spearman, top_overlap
 
@@ -76,7 +76,7 @@ def agree(a: Floats, b: Floats, top: int | None = None) -> Agreement:
     """
     if a.shape != b.shape or a.ndim != 1:
         raise InputError(f"scores of shapes {a.shape} and {b.shape} cannot be compared")
-    return Agreement(spearman(a, b), top_overlap(a, b, top or top_tenth(len(a))))
+    return Agreement(spearman(a, b), top_overlap(a, b, top or top_heads(0.1, len(a))))
 
 
 def agreement_interval(
@@ -159,7 +159,7 @@ _COLUMNS += ["overlap_by_chance", "half_spearman", "half_overlap", "uniform"]
 
 
 def _row(base: Ranking, other: Ranking, level: float, draws: int) -> dict[str, object]:
-    heads, top = len(base.scores), top_tenth(len(base.scores))
+    heads, top = len(base.scores), top_heads(0.1, len(base.scores))
     uniform = base.uniform or other.uniform
     row: dict[str, object] = {"model": base.model, "probe": other.probe, "heads": heads, "top": top}
     row |= {"overlap_by_chance": top / heads, "uniform": uniform}

@@ -215,9 +215,9 @@ def as_paths(paths: Paths) -> list[Path]:
     return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def top_tenth(heads: int) -> int:
-    """How many heads are the top 10 % of `heads`: rounded, at least one."""
-    return max(1, round(heads * 0.1))
+def top_heads(share: float, heads: int) -> int:
+    """How many heads a share of them is: rounded, at least one."""
+    return max(1, round(share * heads))
 
 
 def _given(paths: Paths, kind: str) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,8 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sparsemm.labels import method_settings
 from sparsemm.reporting.claims.paper import Paper
-from sparsemm.reporting.claims.thresholds import DRAWS
+from sparsemm.reporting.claims.thresholds import DRAWS, LEAST_MATCHED
+from sparsemm.reporting.notes import why_uniform
 from sparsemm.reporting.paper_values import PAPER_MODELS
 from sparsemm.reporting.summary import (
     Paths,
@@ -31,7 +32,6 @@ from sparsemm.results.parquet import read_table
 from sparsemm.stats import bootstrap_means
 
 Floats = NDArray[np.float64]
-_LABEL = re.compile(r"sparsemm\[(rho|probe)=([^\[\],]+)\]")
 
 
 class Resampled:
@@ -122,8 +122,11 @@ class Cells(Resampled):
 
     def settings(self, key: str) -> dict[str, str]:
         """The labels "sparsemm[<key>=<value>]" of the cells: value to label."""
-        found = {label: _LABEL.fullmatch(label) for label in in_order(label for label, _ in self.columns)}
-        return {match[2]: label for label, match in found.items() if match and match[1] == key}
+        found = {label: method_settings(label) for label in in_order(label for label, _ in self.columns)}
+        alone = {
+            label: own for label, (method, own) in found.items() if method == "sparsemm" and len(own) == 1
+        }
+        return {own[key]: label for label, own in alone.items() if key in own}
 
 
 class Evidence:
@@ -221,6 +224,17 @@ class Evidence:
     def sets(self, model: str) -> list[str]:
         """Further probe sets on which a model's heads were scored."""
         return [name for of, name in self._sets if of == model]
+
+    def unread(self, model: str, probe: str) -> str:
+        """Why a further probe set has not scored a model's heads: it read nothing of it, or too little; else empty."""
+        path = self._sets.get((model, probe))
+        frame = self.scores(model, probe)
+        if path is None or frame is None:
+            return ""
+        if uniform := why_uniform(path):
+            return f"{uniform} on its images: the set has not scored the heads"
+        matched = int(frame["matched_tokens"].max())
+        return "" if matched >= LEAST_MATCHED else f"{matched} tokens matched: too few to score the heads"
 
     def weights(self, model: str) -> Floats | None:
         """What each probe image adds to each head's score, [images, heads]; None where the file is not there."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from sparsemm.reporting.claims.base import Claim, Test, above, judged, without_interval
 from sparsemm.reporting.claims.evidence import Evidence, Floats, Resampled
-from sparsemm.reporting.claims.sparsity import top_heads
 from sparsemm.reporting.claims.thresholds import FAR_MORE, MOST_MASKED
+from sparsemm.reporting.summary import top_heads
 from sparsemm.stats import ratios
 
 _NONE = ("none", 0.0, 0)

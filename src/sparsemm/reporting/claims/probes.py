@@ -9,9 +9,9 @@ import pandas as pd
 
 from sparsemm.reporting.claims.base import Claim, Test, above, below, judged
 from sparsemm.reporting.claims.evidence import Evidence, Floats
-from sparsemm.reporting.claims.sparsity import top_heads
 from sparsemm.reporting.claims.thresholds import AGREEMENT, LOW_BUDGET, MARGIN, TOP_AGREED
-from sparsemm.stats import sides, spearman
+from sparsemm.reporting.summary import top_heads
+from sparsemm.stats import sides, spearman, top_overlap
 
 # Sets of objects, not of text: the paper finds that heads found by detection serve worse.
 DETECTION = ("shapes",)
@@ -25,7 +25,7 @@ def probe_sets(evidence: Evidence, model: str) -> list[Claim]:
     The scores of both sets are drawn around their values with the spread that their bootstrap intervals over images
     give each head. Quality: the mean difference to SparseMM with its own heads over the benchmarks and low budgets
     that have both, paired by sample. Sets of objects have C7c alone, the other way round: there the paper finds that
-    the heads serve worse.
+    the heads serve worse. A set of which a model reads too little to score heads is not run.
     """
     claims = []
     text = [name for name in evidence.sets(model) if name not in DETECTION]
@@ -68,16 +68,18 @@ def _serve(model: str, name: str) -> Claim:
 def _agreement(evidence: Evidence, model: str, name: str) -> list[Claim]:
     ours, theirs = evidence.scores(model), evidence.scores(model, name)
     rank, overlap = _rank(model, name), _overlap(model, name)
+    if unread := evidence.unread(model, name):
+        return [replace(claim, detail=unread) for claim in (rank, overlap)]
     if ours is None or theirs is None or len(ours) != len(theirs):
         return [rank, overlap]
     first, second = ours["score"].to_numpy(), theirs["score"].to_numpy()
     pairs = list(zip(_redrawn(ours, seed=0), _redrawn(theirs, seed=1)))
     top = top_heads(TOP_AGREED, len(first))
     correlations = np.array([spearman(a, b) for a, b in pairs])
-    shared = np.array([_shared(a, b, top) for a, b in pairs])
+    shared = np.array([top_overlap(a, b, top) for a, b in pairs])
     return [
         judged(rank, [_alike("", spearman(first, second), correlations)]),
-        judged(overlap, [_alike(f"top {top} of {len(first)}", _shared(first, second, top), shared)]),
+        judged(overlap, [_alike(f"top {top} of {len(first)}", top_overlap(first, second, top), shared)]),
     ]
 
 
@@ -100,18 +102,14 @@ def _redrawn(frame: pd.DataFrame, *, seed: int) -> Floats:
     return drawn
 
 
-def _shared(a: Floats, b: Floats, top: int) -> float:
-    """Share of the `top` heads of one that are among the other's."""
-    first, second = (set(np.argsort(-values, kind="stable")[:top].tolist()) for values in (a, b))
-    return len(first & second) / top
-
-
 def _evaluated(evidence: Evidence, model: str) -> list[str]:
     return [name for cells in evidence.all_cells(model) for name in cells.settings("probe")]
 
 
 def _quality(evidence: Evidence, model: str, name: str) -> Claim:
     claim, found, where = _serve(model, name), [], []
+    if unread := evidence.unread(model, name):
+        return replace(claim, detail=unread)
     for cells in evidence.all_cells(model):
         label = cells.settings("probe").get(name, "")
         budgets = cells.budgets(label, at_most=LOW_BUDGET) if label else []

@@ -9,6 +9,7 @@ import numpy as np
 from sparsemm.reporting.claims.base import FAILS, HOLDS, Claim, above, judged
 from sparsemm.reporting.claims.evidence import Evidence, Floats
 from sparsemm.reporting.claims.thresholds import ALPHA, SHUFFLES, TOP_SHARES
+from sparsemm.reporting.summary import top_heads
 from sparsemm.stats import resample_counts
 
 _DRAWS = 2000  # each sorts the heads
@@ -46,11 +47,6 @@ def sparsity(evidence: Evidence, model: str) -> list[Claim]:
     resampled = np.concatenate([block @ weights for block in counts])
     sums, shuffles = weights.sum(axis=0), shuffled(weights)
     return [_judged(claim, share, sums, resampled, shuffles) for claim, share in zip(claims, TOP_SHARES)]
-
-
-def top_heads(share: float, heads: int) -> int:
-    """How many heads a share of them is: rounded, at least one."""
-    return max(1, round(share * heads))
 
 
 def _judged(claim: Claim, share: float, sums: Floats, resampled: Floats, shuffles: Floats) -> Claim:

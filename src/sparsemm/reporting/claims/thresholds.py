@@ -36,6 +36,8 @@ RHO, RHO_ENDS = 0.1, (0.0, 1.0)
 # C7. More alike than not: half of the best 10 % of the heads shared, rank correlation above one half.
 AGREEMENT = 0.5
 TOP_AGREED = 0.10
+# A set of which fewer tokens were matched to words has not scored the heads: a page of text has about as many.
+LEAST_MATCHED = 50
 
 # C8. In figure 6 SparseMM's latency grows by 0.01 to 0.04 from 2K to 32K tokens and FullKV's by 0.5 to 0.9.
 FLAT = 0.10

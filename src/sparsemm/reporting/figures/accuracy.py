@@ -43,7 +43,7 @@ def figure4(
     """Write `<stem>.pdf` and `.png`: mean score of every method against its budget, on a log2 axis.
 
     Bands are bootstrap intervals over samples. The dashed line is the full cache, with its interval. Open markers are
-    the paper's values, where the model is one of the paper's. MMBench, GQA and VQAv2 are in figure 5.
+    the paper's values, where the model is one of the paper's. The benchmarks of table 6 are in figure 5.
 
     Args:
         predictions: files of kind predictions, of any number of models, benchmarks and shards.
@@ -68,7 +68,7 @@ def figure5(
     run_scores: Paths = (),
     paper: str | Path | None = None,
 ) -> None:
-    """Write `<stem>.pdf` and `.png`: as `figure4`, of MMBench, GQA and VQAv2; arguments as there."""
+    """Write `<stem>.pdf` and `.png`: as `figure4`, of the benchmarks of table 6; arguments as there."""
     _figure(5, predictions, stem, policies, level, run_scores, paper)
 
 

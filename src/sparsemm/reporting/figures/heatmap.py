@@ -17,7 +17,7 @@ from sparsemm.errors import InputError
 from sparsemm.methods import look
 from sparsemm.reporting.figures.style import paper_style, save
 from sparsemm.reporting.notes import why_uniform
-from sparsemm.reporting.summary import Paths, as_paths, top_tenth
+from sparsemm.reporting.summary import Paths, as_paths, top_heads
 from sparsemm.results.parquet import read_table
 from sparsemm.stats import bootstrap_means, interval
 
@@ -114,7 +114,7 @@ def _cumulative(panel: Axes, frame: pd.DataFrame, samples: Path | None) -> None:
         panel.fill_between(heads, low, high, color=_COLOR, alpha=0.25, linewidth=0)
     panel.plot(heads, share, color=_COLOR)
     panel.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=0.8)
-    at = top_tenth(len(order))
+    at = top_heads(0.1, len(order))
     label = f"{at} of {len(order)} heads: {share[at]:.0f} %"
     panel.plot([heads[at]], [share[at]], marker="o", color=_COLOR, linestyle="", label=label)
     panel.legend(loc="lower right", fontsize=7, handletextpad=0.2, borderaxespad=0.2)

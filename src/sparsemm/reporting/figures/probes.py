@@ -11,12 +11,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from sparsemm.methods import look
 from sparsemm.reporting.agreement import BASE, Ranking, agreements, of_model, read_rankings
 from sparsemm.reporting.figures.heatmap import head_ticks
-from sparsemm.reporting.figures.style import foot, log2_ticks, not_run, panel_grid, paper_style, save, say
+from sparsemm.reporting.figures.style import (
+    foot,
+    log2_ticks,
+    not_run,
+    panel_grid,
+    paper_style,
+    root_ticks,
+    save,
+    say,
+)
 from sparsemm.reporting.notes import why_uniform
 from sparsemm.reporting.probe_answers import probe_cells
 from sparsemm.reporting.summary import Paths, as_paths, in_order, panels, part
@@ -94,10 +102,11 @@ def _heat_row(
         head_ticks(panel, grid.shape, offset=0.0)
     if shown is not None:
         beyond = "max" if max(most) > most[0] else "neither"
-        label = "visual score (% of all)"
-        figure.colorbar(
-            shown, ax=list(row), label=label, extend=beyond, ticks=MaxNLocator(4), pad=0.01, fraction=0.03
+        label, ticks = "visual score (% of all)", root_ticks(100 * most[0])
+        bar = figure.colorbar(
+            shown, ax=list(row), label=label, extend=beyond, ticks=ticks, pad=0.01, fraction=0.03
         )
+        bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
 
 
 def _title(ranking: Ranking, table: pd.DataFrame) -> str:

@@ -181,6 +181,16 @@ def log2_ticks(axes: Axes, values: Sequence[int], *, axis: str = "x", apart: flo
     target.set_ticklabels([short(value) for value in values])
 
 
+def root_ticks(most: float, *, apart: float = 0.16) -> list[float]:
+    """0 and round numbers up to `most`, at least `apart` of a square-root axis from each other."""
+    rounds = [base * 10.0**power for power in range(-4, 3) for base in (1, 2, 5)]
+    found = [0.0]
+    for value in rounds:
+        if value <= most and (value / most) ** 0.5 - (found[-1] / most) ** 0.5 >= apart:
+            found.append(value)
+    return found
+
+
 def short(value: int) -> str:
     """2048 as "2K"; other numbers as they are."""
     return f"{value // 1024}K" if value >= 1024 and value % 1024 == 0 else str(value)

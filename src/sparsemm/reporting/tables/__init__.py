@@ -1,4 +1,4 @@
-"""The paper's tables and eight of our own, by name. Each is a function of result files and the path of the table."""
+"""The paper's tables and ten of our own, by name. Each is a function of result files and the path of the table."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from sparsemm.reporting.tables.ablations import table3, table4, table_audit
 from sparsemm.reporting.tables.accuracy import table5, table6
 from sparsemm.reporting.tables.claims import claims
 from sparsemm.reporting.tables.comparison import comparison
+from sparsemm.reporting.tables.emergence import table_emergence
 from sparsemm.reporting.tables.findings import findings
 from sparsemm.reporting.tables.matrix import table_matrix
 from sparsemm.reporting.tables.profile import table_profile
+from sparsemm.reporting.tables.recipes import table_recipes
 from sparsemm.reporting.tables.repro import repro
 from sparsemm.reporting.tables.rules import rules
 from sparsemm.reporting.tables.speed import table2
@@ -28,8 +30,10 @@ TABLES: dict[str, Callable[..., None]] = {
     "table5": table5,
     "table6": table6,
     "table_audit": table_audit,
+    "table_emergence": table_emergence,
     "table_matrix": table_matrix,
     "table_profile": table_profile,
+    "table_recipes": table_recipes,
     "comparison": comparison,
     "rules": rules,
 }
@@ -47,6 +51,8 @@ __all__ = [
     "table5",
     "table6",
     "table_audit",
+    "table_emergence",
     "table_matrix",
     "table_profile",
+    "table_recipes",
 ]

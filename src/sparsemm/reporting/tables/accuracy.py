@@ -60,12 +60,12 @@ def table6(
     scores: Paths = (),
     paper: str | Path | None = None,
 ) -> None:
-    """Write `<stem>.csv`, `.md` and `.tex`: as `table5`, of MMBench, GQA and VQAv2; arguments as there."""
+    """Write `<stem>.csv`, `.md` and `.tex`: as `table5`, of the benchmarks in `TABLE6`; arguments as there."""
     _table(6, predictions, stem, run_scores, scores, paper)
 
 
 def of_table(number: int, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the benchmarks of table 5 (all but three) or 6 (those three)."""
+    """The rows of the benchmarks of table 5 or 6 (those in `TABLE6`)."""
     return frame[frame["benchmark"].isin(paper_values.TABLE6) == (number == 6)]
 
 

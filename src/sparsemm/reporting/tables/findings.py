@@ -22,7 +22,7 @@ from sparsemm.reporting.summary import (
     read_predictions,
     score_matrix,
     summarise,
-    top_tenth,
+    top_heads,
 )
 from sparsemm.reporting.tables.writing import Cell, Row, write, write_not_run
 from sparsemm.results.parquet import read_table
@@ -210,7 +210,7 @@ def _score_shares(scores: Paths, model: str) -> list[str]:
     for path in as_paths(scores):
         if path.stem == model:
             values = read_table(path, "scores", ["score"])["score"].sort_values(ascending=False)
-            top = top_tenth(len(values))
+            top = top_heads(0.1, len(values))
             share = values.iloc[:top].sum() / values.sum() * 100
             said.append(f"{top} of {len(values)} heads hold {share:.0f} % of the visual score.")
     return said

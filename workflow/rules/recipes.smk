@@ -1,0 +1,59 @@
+# Recipes of the head score compared: every recipe's scores, and what masking single heads or small groups costs.
+
+
+def recipe_settings(*keys):
+    """What decides how scores are made and heads masked; `keys` are of the section `recipes`."""
+    asked = {key: value for key, value in config.get("recipes", {}).items() if key in keys}
+    return settings("seed", "device", "rules", "generation", "probe", "scoring", "masking") | {
+        "recipes": asked
+    }
+
+
+rule score_recipes:
+    input:
+        probe=probe_of,
+        model=model_files,
+    output:
+        recipes="<results>/recipes/scores/{model}.parquet",
+    log:
+        "<results>/logs/recipes/scores/{model}.log",
+    benchmark:
+        "<results>/benchmarks/recipes/scores/{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: MODEL_THREADS
+    resources:
+        mem_mb=5000,
+        runtime=60,
+        gpu=1,
+    params:
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=recipe_settings("images"),
+        code=code_digest("heads/recipes.py", "models/loading.py"),
+    script:
+        "../scripts/score_recipes.py"
+
+
+rule mask_groups:
+    input:
+        probe=probe_of,
+        model=model_files,
+    output:
+        losses="<results>/recipes/losses/{model}.parquet",
+    log:
+        "<results>/logs/recipes/losses/{model}.log",
+    benchmark:
+        "<results>/benchmarks/recipes/losses/{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: MODEL_THREADS
+    resources:
+        mem_mb=5000,
+        runtime=240,
+        gpu=1,
+    params:
+        model=lambda wildcards: config["models"][wildcards.model],
+        settings=recipe_settings("samples", "size", "groups"),
+        code=code_digest("evaluation/head_losses.py", "models/loading.py"),
+    script:
+        "../scripts/mask_groups.py"
