@@ -76,6 +76,6 @@ def head_losses(
 @torch.no_grad()
 def _loss(model: PreTrainedModel, inputs: dict[str, torch.Tensor], answer: Sequence[int]) -> float:
     hidden = model.base_model(**inputs, use_cache=False).last_hidden_state[0, -len(answer) - 1 : -1]
-    likely = model.get_output_embeddings()(hidden).float().log_softmax(dim=-1)
+    likely = model.get_output_embeddings()(hidden).float().log_softmax(dim=-1)  # type: ignore[no-untyped-call]
     wanted = torch.tensor(answer, device=likely.device)
     return float(-likely.gather(1, wanted[:, None]).double().sum())

@@ -89,6 +89,6 @@ def _right_of_image(
 def _right(model: PreTrainedModel, page: TextPage, hidden: torch.Tensor, *, moved: int = 0) -> int:
     """Steps of a page whose token the row before it, `moved` rows on in hidden [T, D], has as its most likely one."""
     steps = torch.tensor(page.steps, device=hidden.device)
-    logits = model.get_output_embeddings()(hidden[steps - 1 + moved])
+    logits = model.get_output_embeddings()(hidden[steps - 1 + moved])  # type: ignore[no-untyped-call]
     wanted = torch.tensor(page.ids, device=hidden.device)[steps]
     return int((logits.argmax(dim=-1) == wanted).sum())
