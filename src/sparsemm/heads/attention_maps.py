@@ -15,7 +15,7 @@ from sparsemm.errors import InputError
 from sparsemm.heads.matching import match_tokens, token_texts
 from sparsemm.heads.patch_map import locate_image
 from sparsemm.heads.probe import ProbeImage, check_probe, png_bytes
-from sparsemm.heads.recording import RowRecorder, generate_greedily, recording
+from sparsemm.heads.recording import RowRecorder, recorded_answers
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
 from sparsemm.models.loading import Loaded, build_inputs, shape
@@ -99,15 +99,7 @@ def _mean_grids(
     model, processor = loaded.model, loaded.processor
     inputs = build_inputs(processor, [item.image], [settings.prompt], model.device)
     recorder = RowRecorder(heads)
-    with recording(model, recorder):
-        (answer,) = generate_greedily(
-            model,
-            processor.tokenizer,
-            inputs,
-            settings.max_new_tokens,
-            positions=settings.positions,
-            generation=settings.generation,
-        )
+    (answer,) = recorded_answers(model, processor, inputs, recorder, settings)
     texts = token_texts(processor.tokenizer, answer)
     words = match_tokens(settings.matching, processor, answer, item.words, item.boxes)
     steps = [i for i, word in enumerate(words) if word is not None]

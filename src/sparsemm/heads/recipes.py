@@ -20,7 +20,7 @@ from transformers.modeling_utils import PreTrainedModel
 from sparsemm.heads.matching import match_tokens
 from sparsemm.heads.patch_map import map_image, token_mask
 from sparsemm.heads.probe import ProbeImage
-from sparsemm.heads.recording import generate_greedily, recording
+from sparsemm.heads.recording import recorded_answers
 from sparsemm.heads.settings import ScoringSettings
 from sparsemm.methods import CONVENTIONS, MATCHINGS
 from sparsemm.models.loading import build_inputs, shape
@@ -94,15 +94,7 @@ def _of_image(
     )
     size = shape(model)
     recorder = BoxRecorder(size.num_layers, torch.from_numpy(np.concatenate(masks)).to(model.device))
-    with recording(model, recorder):
-        (answer,) = generate_greedily(
-            model,
-            processor.tokenizer,
-            inputs,
-            settings.max_new_tokens,
-            positions=settings.positions,
-            generation=settings.generation,
-        )
+    (answer,) = recorded_answers(model, processor, inputs, recorder, settings)
     measured = recorder.measured()
     for matching in MATCHINGS:
         matches = match_tokens(matching, processor, answer, item.words, item.boxes)

@@ -21,6 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from sparsemm.families import family_of
 from sparsemm.families.base import text_positions
+from sparsemm.heads.settings import ScoringSettings
 from sparsemm.models.generation_settings import BatchProcessor, make_processors, plain_generation
 from sparsemm.models.patching import attention_implementation, patched
 from sparsemm.models.text import end_tokens, text_layers
@@ -173,3 +174,22 @@ def _plain_positions(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor])
         return {}
     plain, _ = text_positions(inputs["attention_mask"])
     return {"position_ids": plain.expand(own.shape)}
+
+
+def recorded_answers(
+    model: PreTrainedModel,
+    processor: Any,
+    inputs: Mapping[str, Any],
+    recorder: Recorder,
+    settings: ScoringSettings,
+) -> list[list[int]]:
+    """Greedy answers to a batch as heads are scored on them, whose attention rows the recorder gets."""
+    with recording(model, recorder):
+        return generate_greedily(
+            model,
+            processor.tokenizer,
+            inputs,
+            settings.max_new_tokens,
+            positions=settings.positions,
+            generation=settings.generation,
+        )

@@ -25,7 +25,7 @@ from sparsemm.errors import InputError
 from sparsemm.heads.matching import match_tokens
 from sparsemm.heads.patch_map import PatchMap, check_positions, map_image, token_mask
 from sparsemm.heads.probe import ProbeImage, check_probe, check_unique_ids, probe_digest
-from sparsemm.heads.recording import ArgmaxRecorder, generate_greedily, recording
+from sparsemm.heads.recording import ArgmaxRecorder, recorded_answers
 from sparsemm.heads.samples import HeadSamples
 from sparsemm.heads.scores import HeadScores
 from sparsemm.heads.settings import ScoringKeywords, ScoringSettings
@@ -144,15 +144,7 @@ def _score_batch(
     inputs = build_inputs(processor, [p.image for p in batch], prompts, model.device)
     size = shape(model)
     recorder = ArgmaxRecorder(size.num_layers)
-    with recording(model, recorder):
-        answers = generate_greedily(
-            model,
-            processor.tokenizer,
-            inputs,
-            settings.max_new_tokens,
-            positions=settings.positions,
-            generation=settings.generation,
-        )
+    answers = recorded_answers(model, processor, inputs, recorder, settings)
     peaks = recorder.positions()  # [B, S, L, Hq]
     ids = inputs["input_ids"].cpu()
     paddings = (inputs["attention_mask"] == 0).sum(dim=1).tolist()
