@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from sparsemm.documents.pages import generate_document
 from sparsemm.documents.rich import generate_rich
 from sparsemm.embedded.smol import lora, pages
-from sparsemm.embedded.smol.architecture import LLAVA, NAMES, QWEN
+from sparsemm.embedded.smol.architecture import LLAVA, NAMES, QWEN, Tower
 from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
 from sparsemm.embedded.smol.base import Base
 from sparsemm.embedded.smol.pages import as_rich, placed
 from sparsemm.embedded.smol.patches import CLASSES, JOINT, SLOTS, SYMBOLS, classes, patch_texts
 from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader
+from sparsemm.embedded.smol.start import _resized, take_tower
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
 from sparsemm.errors import InputError
 from sparsemm.models.loading import build_inputs, load_model
@@ -215,6 +216,29 @@ def test_training_gives_an_adapter_and_that_a_checkpoint_the_same_every_time(
 
 def _digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def test_training_starts_from_the_tower_of_a_model_that_reads(base: Base, tmp_path: Path) -> None:
+    """A tower for larger tiles has its weights; positions stand where they stood, as far as a grid can say."""
+    reads = Reader(LLAVA, base, tower=TOWER, seed=3)
+    reads.whole.save_pretrained(tmp_path / "reads")
+    reader = Reader(LLAVA, base, tower=TOWER, seed=4)
+    take_tower(reader.whole.model.vision_tower, tmp_path / "reads")
+    before, after = (each.whole.model.vision_tower.state_dict() for each in (reads, reader))
+    assert all(torch.allclose(before[name], after[name]) for name in before)
+    ramp = torch.cat([torch.full((1, 2), 9.0), torch.arange(4.0).repeat_interleave(4)[:, None].expand(-1, 2)])
+    wider = _resized(ramp, 65)
+    assert wider.shape == (65, 2)
+    assert wider[0, 0] == 9.0
+    rows = wider[1:, 0].view(8, 8)
+    assert torch.equal(rows, rows[:, :1].expand(-1, 8))
+    assert torch.equal(rows[:, 0], rows[:, 0].sort().values)
+    with pytest.raises(InputError, match=r"has no .* of shape"):
+        take_tower(
+            Reader(LLAVA, base, tower=Tower(32, 1, 2, 32)).whole.model.vision_tower, tmp_path / "reads"
+        )
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        take_tower(reader.whole.model.vision_tower, tmp_path)
 
 
 def test_adapters_that_are_missing_or_damaged_are_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cells that compress before the question is known: answers and kept tokens equal the plain reference."""
+"""Cells that compress before the question is known: answers and kept tokens equal a plain reference."""
 
 from __future__ import annotations
 

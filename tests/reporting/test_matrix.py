@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sparsemm.labels import split_question
 from sparsemm.methods import METHODS, RANKERS
 from sparsemm.reporting import figures, tables
 from sparsemm.reporting.matrix import COLUMNS, matrix_cells, parts_of
@@ -18,7 +19,15 @@ from sparsemm.results.parquet import read_metadata, read_table, write_table
 
 from helpers.fake_results import Run, make_run
 
-PAIRS = ("snapkv@key_norm", "sparsemm@key_norm", "sparsemm@streaming", "duo_heads", "sparsemm[rho=0.3]")
+PAIRS = (
+    "sparsemm[question=agnostic]",
+    "snapkv[question=agnostic]",
+    "snapkv@key_norm",
+    "sparsemm@key_norm",
+    "sparsemm@streaming",
+    "duo_heads",
+    "sparsemm[rho=0.3]",
+)
 
 
 def make_pairs(root: Path) -> Run:
@@ -28,10 +37,10 @@ def make_pairs(root: Path) -> Run:
         frame, facts = read_table(path), read_metadata(path)
         added = []
         for label in PAIRS:
-            method = label.partition("@")[0]
+            method = split_question(label)[0].partition("@")[0]
             rows = frame[frame["policy"] == (method if method in set(frame["policy"]) else "snapkv")]
             halved = {name: rows[name] / 2 for name in ("score", "score_paper", "score_current")}
-            added.append(rows.assign(policy=label, **(halved if "@" in label else {})))
+            added.append(rows.assign(policy=label, **(halved if "@" in label or "snapkv" in label else {})))
         whole = pd.concat([frame, *added]).sort_values(["sample_id", "policy", "budget"], ignore_index=True)
         whole = whole.drop_duplicates(["sample_id", "policy", "budget"], ignore_index=True)
         write_table(path, whole, "predictions", facts)
@@ -44,9 +53,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_label_is_a_pair_unless_it_has_settings_or_is_no_method_of_the_main_tables() -> None:
-    assert parts_of("sparsemm") == ("sparsemm", "window_attention")
-    assert parts_of("duo_heads") == ("duo_heads", "streaming")
-    assert parts_of("adakv@key_norm") == ("adakv", "key_norm")
+    assert parts_of("sparsemm") == ("sparsemm", "window_attention", "aware")
+    assert parts_of("duo_heads") == ("duo_heads", "streaming", "aware")
+    assert parts_of("adakv@key_norm") == ("adakv", "key_norm", "aware")
+    assert parts_of("adakv[question=agnostic]@key_norm") == ("adakv", "key_norm", "agnostic")
     for label in ("fullkv", "local_window", "sparsemm[rho=0.3]", "adakv@streaming[sinks=8]", "another"):
         assert parts_of(label) is None
 
@@ -65,21 +75,26 @@ def test_numbers_are_plain_means_and_differences_of_the_same_samples(run: Run) -
     rows = read_predictions(run.predictions)
     cells = matrix_cells(rows)
     assert list(cells.columns) == COLUMNS
-    assert not cells.duplicated(["model", "benchmark", "budget", "allocator", "ranker"]).any()
-    known = cells.set_index(["benchmark", "budget", "allocator", "ranker"])
+    assert not cells.duplicated(["model", "benchmark", "question", "budget", "allocator", "ranker"]).any()
+    known = cells.set_index(["benchmark", "question", "budget", "allocator", "ranker"])
     for benchmark in ("synth-docvqa", "synth-ocr"):
         own = rows[(rows["benchmark"] == benchmark) & (rows["budget"] == 16)]
         means = own.groupby("policy")["score"].mean()
-        found = known.loc[(benchmark, 16, "snapkv", "key_norm")]
+        found = known.loc[(benchmark, "aware", 16, "snapkv", "key_norm")]
         assert found["score"] == pytest.approx(means["snapkv@key_norm"])
         assert found["difference"] == pytest.approx(means["snapkv@key_norm"] - means["sparsemm"])
+        unknown = known.loc[(benchmark, "agnostic", 16, "snapkv", "window_attention")]
+        assert unknown["difference"] == pytest.approx(
+            means["snapkv[question=agnostic]"] - means["sparsemm[question=agnostic]"]
+        )
         assert found["difference_low"] < found["difference"] < found["difference_high"]
-        assert np.isnan(known.loc[(benchmark, 16, "sparsemm", "window_attention"), "difference"])
-        assert known.loc[(benchmark, 0, "", ""), "score"] == pytest.approx(
+        assert np.isnan(known.loc[(benchmark, "aware", 16, "sparsemm", "window_attention"), "difference"])
+        assert known.loc[(benchmark, "aware", 0, "", ""), "score"] == pytest.approx(
             rows[(rows["benchmark"] == benchmark) & (rows["policy"] == "fullkv")]["score"].mean()
         )
     order = [*METHODS]
-    places = [order.index(name) for name in cells[cells["budget"] == 16]["allocator"]]
+    chosen = (cells["budget"] == 16) & (cells["question"] == "aware")
+    places = [order.index(name) for name in cells[chosen]["allocator"]]
     assert [a for a, b in pairwise(places) if b < a] == [max(places)]  # twice in order: two benchmarks
 
 
@@ -93,7 +108,7 @@ def test_table_has_a_row_an_allocator_and_a_column_a_ranker(run: Run, tmp_path: 
     assert RANKERS["key_diff"].label not in head
     numbers = pd.read_csv(tmp_path / "table_matrix.csv")
     assert {"sparsemm", "snapkv", "duo_heads"} <= set(numbers["allocator"].dropna())
-    assert text.count("**") >= 2 * 4  # the best pair of two benchmarks and two budgets
+    assert text.count("**") >= 2 * 8  # the best pair of two benchmarks, question modes and budgets
 
 
 @pytest.mark.parametrize("make", [figures.figure_matrix, figures.figure_pareto])

@@ -40,7 +40,10 @@ def test_base_and_adapter_are_put_together_before_the_model_is_used(tmp_path: Pa
     project = make_project(tmp_path / "project")
     adapter = project / MODEL["adapter"] / "adapter.safetensors"
     adapter.parent.mkdir(parents=True)
-    adapter.write_bytes(b"")
+    start = project / "data/models/tiny-llava-next-vicuna/model.safetensors"
+    start.parent.mkdir(parents=True, exist_ok=True)
+    for file in (adapter, start):
+        file.write_bytes(b"")
     (project / "smol.yaml").write_text(yaml.safe_dump({"run": "smol", "models": {"smol": MODEL}}))
     arguments = ("--dry-run", "--configfile", "smol.yaml", "--nolock")
     done = snakemake(project, "scores", *arguments)

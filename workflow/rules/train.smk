@@ -25,8 +25,14 @@ rule train_embedded:
         "../scripts/train_embedded.py"
 
 
+# Whose vision tower training starts from, where the architecture has one like it.
+START = {"smol-llava-next": "data/models/tiny-llava-next-vicuna/model.safetensors"}
+
+
 # The adapter of a model around SmolLM2. To use a new one, copy it over data/models/<adapter>/adapter.safetensors.
 rule train_adapter:
+    input:
+        start=lambda wildcards: START.get(wildcards.adapter, []),
     output:
         adapter="<results>/train/{adapter}/adapter.safetensors",
     log:

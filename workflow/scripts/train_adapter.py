@@ -9,4 +9,6 @@ with job(snakemake) as run:
 
     params = snakemake.params
     out = Path(snakemake.output.adapter).parent
-    train(snakemake.wildcards.adapter, out, params.work, seed=params.settings["seed"])
+    # The tiny model's vision tower, where the architecture has one like it.
+    start = Path(snakemake.input[0]).parent if snakemake.input else None
+    train(snakemake.wildcards.adapter, out, params.work, seed=params.settings["seed"], start=start)

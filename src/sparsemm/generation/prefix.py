@@ -82,8 +82,8 @@ class Prefix:
         positions, _ = family_of(self._model).prefill_positions(self._model, whole)
         rows = torch.arange(len(given), device=given.device).repeat_interleave(num_return_sequences)
         cache = self.cache(rows if len(self.input_ids) > 1 else torch.zeros_like(rows))
-        model: Any = self._model
-        out: Any = model.generate(
+        generate: Any = self._model.generate
+        out: Any = generate(
             input_ids=whole["input_ids"][rows],
             attention_mask=whole["attention_mask"][rows],
             position_ids=positions[..., rows, :],

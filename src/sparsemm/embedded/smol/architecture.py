@@ -50,7 +50,8 @@ class Tower:
     mlp: int
 
 
-TOWERS = {LLAVA: Tower(192, 4, 6, 576), QWEN: Tower(128, 4, 4, 384)}
+# LLaVA-NeXT's is as large as the tiny model's, which its training starts from.
+TOWERS = {LLAVA: Tower(128, 3, 4, 384), QWEN: Tower(128, 4, 4, 384)}
 
 
 def build(name: str, base: Base, *, tower: Tower | None = None, seed: int = 0) -> tuple[Any, Any]:

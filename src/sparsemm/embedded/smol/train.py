@@ -24,6 +24,7 @@ from sparsemm.embedded.smol.base import Base, load_base
 from sparsemm.embedded.smol.pages import Placed, cut, cut_classes, draw, draw_alike, pixels, placed, turns
 from sparsemm.embedded.smol.patches import CLASSES
 from sparsemm.embedded.smol.reader import Reader
+from sparsemm.embedded.smol.start import take_tower
 from sparsemm.embedded.stages import Compute, Schedule, run_schedule
 
 TEXTS = 8  # patches with characters, from which on a tile has much text
@@ -70,9 +71,7 @@ class Recipe:
 
 RECIPE = Recipe(
     (
-        Stage("tower", 2000, 12, 1.5e-3),
-        Stage("tower", 600, 12, 1e-3, blank=0.5),
-        Stage("tower", 2200, 8, 1.2e-3, blank=0.3, full=0.6),
+        Stage("tower", 2600, 8, 1.5e-3, blank=0.3, full=0.6),
         Stage("projector", 150, 8, 1e-3, blank=0.2, full=0.6),
         Stage("text", 60, 4, 1e-3),
         Stage("joint", 220, 4, 7e-4, questions=8, dense=0.5),
@@ -216,6 +215,7 @@ def train(
     work: str | Path,
     *,
     seed: int = 0,
+    start: str | Path | None = None,
     recipe: Recipe = RECIPE,
     base: Base | None = None,
     report: Callable[[str], None] = print,
@@ -227,6 +227,7 @@ def train(
         out: folder of the adapter.
         work: folder of intermediate checkpoints and curve.csv; training resumes from them.
         seed: of weights and data.
+        start: folder of a LLaVA-NeXT checkpoint whose vision tower the training starts from; None: random weights.
         recipe: what to train.
         base: the language model; None: the installed package's.
         report: called with lines of progress.
@@ -234,6 +235,8 @@ def train(
     folder = Path(work)
     folder.mkdir(parents=True, exist_ok=True)
     reader = Reader(name, base or load_base(), seed=seed)
+    if start is not None:
+        take_tower(reader.whole.model.vision_tower, start)
     for number, stage in enumerate(recipe.stages):
         label = f"{number}-{stage.kind}"
         schedule = Schedule(label, stage.steps, recipe.warm, 0.0, recipe.save_every)

@@ -11,16 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from sparsemm.methods import METHODS, RANKERS, label_of, look
+from sparsemm.methods import METHODS, QUESTIONS, RANKERS, label_of, look
 from sparsemm.reporting.figures.style import not_run, panel_grid, paper_style, save
 from sparsemm.reporting.matrix import COLUMNS, PUBLISHED, matrix_cells
 from sparsemm.reporting.summary import Paths, as_paths, panels, part, read_predictions
 
+_KNOWN = {"aware": "known", "agnostic": "not known"}
 _MISSING = "fewer than two rankers among the policies"
 
 
 def figure_matrix(predictions: Paths, stem: str | Path, *, run_scores: Paths = ()) -> None:
-    """Write `<stem>.pdf` and `.png`: a heat map a benchmark and budget, allocators by rankers.
+    """Write `<stem>.pdf` and `.png`: a heat map a benchmark, question mode and budget, allocators by rankers.
 
     A cell says the score and half the width of its 95 % interval; the paper's methods are framed.
 
@@ -37,7 +38,9 @@ def figure_matrix(predictions: Paths, stem: str | Path, *, run_scores: Paths = (
     if pairs.empty:
         not_run(stem, _MISSING)
         return
-    places = panels(pairs)
+    places = list(
+        pairs[["model", "benchmark", "question"]].drop_duplicates().itertuples(index=False, name=None)
+    )
     budgets = sorted(pairs["budget"].unique())
     rankers = [name for name in RANKERS if name in set(pairs["ranker"])]
     allocators = [name for name in METHODS if name in set(pairs["allocator"])]
@@ -45,11 +48,12 @@ def figure_matrix(predictions: Paths, stem: str | Path, *, run_scores: Paths = (
         size = (1.2 + 0.46 * len(rankers) * len(budgets), 0.9 + (0.75 + 0.27 * len(allocators)) * len(places))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(places), len(budgets), squeeze=False, sharex=True, sharey=True)
-        for row, (model, benchmark) in zip(grid, places):
+        for row, (model, benchmark, question) in zip(grid, places):
             own = part(pairs, model, benchmark)
+            own = own[own["question"] == question]
             for panel, budget in zip(row, budgets):
                 _heat(panel, own[own["budget"] == budget], allocators, rankers)
-                panel.set_title(f"{benchmark}, budget {budget}")
+                panel.set_title(f"{benchmark}, question {_KNOWN[question]}, budget {budget}")
             row[0].set_ylabel(model)
         for panel in grid[-1]:
             panel.set_xticks(range(len(rankers)), [RANKERS[name].label for name in rankers], rotation=90)
@@ -62,6 +66,7 @@ def _heat(panel: Axes, cells: pd.DataFrame, allocators: list[str], rankers: list
     half = cells.assign(half=(cells["ci_high"] - cells["ci_low"]) / 2)
     halves = half.pivot(index="allocator", columns="ranker", values="half").reindex_like(table).to_numpy()
     values = table.to_numpy(dtype=float)
+    known = (cells["question"] == QUESTIONS[0]).all()  # as in the paper
     panel.imshow(values, cmap="Blues", vmin=0.0, vmax=max(1.0, np.nanmax(values)), aspect="auto")
     panel.set_yticks(range(len(allocators)), [label_of(name) for name in allocators])
     panel.tick_params(length=0)
@@ -73,7 +78,7 @@ def _heat(panel: Axes, cells: pd.DataFrame, allocators: list[str], rankers: list
         panel.text(
             column, row, text, ha="center", va="center", fontsize=4.6, color="white" if dark else "#222222"
         )
-        if allocators[row] in PUBLISHED and rankers[column] == METHODS[allocators[row]].ranker:
+        if known and allocators[row] in PUBLISHED and rankers[column] == METHODS[allocators[row]].ranker:
             frame = Rectangle(
                 (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.4, clip_on=False
             )
@@ -83,7 +88,8 @@ def _heat(panel: Axes, cells: pd.DataFrame, allocators: list[str], rankers: list
 def figure_pareto(predictions: Paths, stem: str | Path, *, run_scores: Paths = ()) -> None:
     """Write `<stem>.pdf` and `.png`: score against the bytes of K and V that a cache holds, a point a pair and budget.
 
-    The line joins the pairs that no other one beats in both. Colours are allocators, markers rankers.
+    The line joins the pairs that no other one beats in both. Colours are allocators, markers rankers; hollow ones
+    did not know the question.
 
     Args:
         predictions: files of kind predictions.
@@ -120,6 +126,7 @@ def _points(panel: Axes, cells: pd.DataFrame) -> None:
             marker=RANKERS[str(row.ranker)].marker,
             linestyle="",
             markersize=4,
+            markerfacecolor="none" if row.question == "agnostic" else None,
             alpha=0.85,
         )
     best = cells.sort_values(["cache_bytes", "score"], ascending=[True, False])

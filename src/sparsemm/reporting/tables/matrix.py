@@ -12,11 +12,11 @@ from sparsemm.reporting.notes import run_notes
 from sparsemm.reporting.summary import Paths, as_paths, read_predictions
 from sparsemm.reporting.tables.writing import MISSING, Cell, Row, best_of, with_interval, write, write_not_run
 
-_LABELS = ["model", "benchmark", "budget", "allocator"]
+_LABELS = ["model", "benchmark", "question", "budget", "allocator"]
 
 
 def table_matrix(predictions: Paths, stem: str | Path, *, run_scores: Paths = (), scores: Paths = ()) -> None:
-    """Write `<stem>.csv`, `.md` and `.tex`: allocators as rows, rankers as columns, a block a benchmark and budget.
+    """Write `<stem>.csv`, `.md` and `.tex`: allocators by rankers, a block a benchmark, question mode, budget.
 
     Scores have 95 % bootstrap intervals over samples, samples of an image drawn together; the best pair of a block is
     bold. The csv has a row a pair, with the difference from SparseMM and the tokens and bytes that the cache held.
@@ -36,18 +36,19 @@ def table_matrix(predictions: Paths, stem: str | Path, *, run_scores: Paths = ()
     head = [*_LABELS, *(RANKERS[name].label for name in rankers)]
     if numbers.empty:
         notes = ["Fewer than two rankers were run; name pairs such as sparsemm@key_norm in `policies`."]
-        write_not_run(stem, COLUMNS, [*_LABELS, "score"], notes, labels=4)
+        write_not_run(stem, COLUMNS, [*_LABELS, "score"], notes, labels=5)
         return
     notes = [
         "Mean score with its 95 % bootstrap interval over images; bold: the best pair of the budget (tokens per KV "
-        f"head). The paper's methods, {', '.join(map(label_of, PUBLISHED))}, rank by window attention.",
+        "head). The question is known when a prompt is compressed (aware) or not (agnostic), then kept above "
+        f"the budget. The paper's methods, {', '.join(map(label_of, PUBLISHED))}, rank by window attention.",
         *run_notes(files, run_scores=as_paths(run_scores), scores=scores),
     ]
     pairs = numbers[numbers["allocator"] != ""]
     rows: list[Row] = []
-    for (model, benchmark, budget), block in pairs.groupby(["model", "benchmark", "budget"], sort=False):
-        rows += _rows([str(model), str(benchmark), str(budget)], block, rankers)
-    write(stem, numbers, head, rows, notes, labels=4)
+    for where, block in pairs.groupby(["model", "benchmark", "question", "budget"], sort=False):
+        rows += _rows([str(each) for each in where], block, rankers)
+    write(stem, numbers, head, rows, notes, labels=5)
 
 
 def _rows(where: list[str], block: pd.DataFrame, rankers: list[str]) -> list[Row]:
