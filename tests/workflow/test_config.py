@@ -90,6 +90,11 @@ FAULTS: list[tuple[str, Change]] = [
         "policies.0 has the unknown value 'snapk'; did you mean 'snapkv'",
         lambda c: c.update(policies=["snapk"]),
     ),
+    (
+        "question.1 has the unknown value 'agnostik'; did you mean 'agnostic'",
+        lambda c: c.update(question=["aware", "agnostik"]),
+    ),
+    ("lacks aware, which the tables show; add it", lambda c: c.update(question=["agnostic"])),
     ("budgets.0: '12' is not of type 'integer'", lambda c: c.update(budgets=["12"])),
     ("budgets.8 is 8, not above window 8", lambda c: c.update(budgets=[8, 16])),
     ("ablations.rho.budget is 4, not above window 8", lambda c: c["ablations"]["rho"].update(budget=4)),
