@@ -126,6 +126,13 @@ def scene_settings(probe, documents):
     return found | {"probe": found["probe"] | {"documents": documents}}
 
 
+def section_settings(section, *keys):
+    """What decides how heads are scored and masked, and `keys` of a section of the configuration that may be missing."""
+    asked = {key: value for key, value in config.get(section, {}).items() if key in keys}
+    known = settings("seed", "device", "rules", "generation", "probe", "scoring", "masking")
+    return known | {section: asked}
+
+
 def model_files(wildcards):
     """The checkpoint's files where it is a local folder, else the marker of a fetched one; none if it has no hub id.
 
@@ -147,6 +154,18 @@ def adapter_file(wildcards):
     if "adapter" not in model:
         raise WorkflowError(f"models.{wildcards.model} is not assembled: it has a path and no adapter")
     return f"{model['adapter']}/adapter.safetensors"
+
+
+def adapters_of(wildcards):
+    """The folders of a model's adapters, by their keys."""
+    model = config["models"][wildcards.model]
+    return {key: model[key] for key in ("adapter", "text_adapter") if key in model}
+
+
+def adapter_files(wildcards):
+    """The adapters of a model, or one clear line if it is not assembled."""
+    adapter_file(wildcards)
+    return [f"{folder}/adapter.safetensors" for folder in adapters_of(wildcards).values()]
 
 
 def processor_files(wildcards):

@@ -2,24 +2,6 @@
 # the probe pages as text, in each of its states; pages read, as text and as images, with the best heads of both masked.
 
 
-def emergence_settings(*keys):
-    """What decides how the probe pages are read as text; `keys` are of the section `emergence`."""
-    asked = {key: value for key, value in config.get("emergence", {}).items() if key in keys}
-    return settings("seed", "device", "probe", "scoring", "masking") | {"emergence": asked}
-
-
-def adapters_of(wildcards):
-    """The folders of a model's adapters, by their keys."""
-    model = config["models"][wildcards.model]
-    return {key: model[key] for key in ("adapter", "text_adapter") if key in model}
-
-
-def adapter_files(wildcards):
-    """The adapters of a model, or one clear line if it is not assembled."""
-    adapter_file(wildcards)
-    return [f"{folder}/adapter.safetensors" for folder in adapters_of(wildcards).values()]
-
-
 rule read_text:
     input:
         probe=probe_of,
@@ -42,7 +24,7 @@ rule read_text:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         adapters=adapters_of,
-        settings=emergence_settings("pages", "batch_size"),
+        settings=section_settings("emergence", "pages", "batch_size"),
         code=code_digest("embedded/smol/readers.py", "heads/text_pages.py", "heads/text_reading.py"),
     script:
         "../scripts/read_text.py"
@@ -71,7 +53,7 @@ rule mask_reading:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         adapters=adapters_of,
-        settings=emergence_settings("masked_pages", "fractions", "seeds", "batch_size"),
+        settings=section_settings("emergence", "masked_pages", "fractions", "seeds", "batch_size"),
         code=code_digest(
             "embedded/smol/readers.py",
             "evaluation/reading_masks.py",

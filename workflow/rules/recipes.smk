@@ -1,14 +1,6 @@
 # Recipes of the head score compared: every recipe's scores, and what masking single heads or small groups costs.
 
 
-def recipe_settings(*keys):
-    """What decides how scores are made and heads masked; `keys` are of the section `recipes`."""
-    asked = {key: value for key, value in config.get("recipes", {}).items() if key in keys}
-    return settings("seed", "device", "rules", "generation", "probe", "scoring", "masking") | {
-        "recipes": asked
-    }
-
-
 rule score_recipes:
     input:
         probe=probe_of,
@@ -28,7 +20,7 @@ rule score_recipes:
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=recipe_settings("images"),
+        settings=section_settings("recipes", "images"),
         code=code_digest("heads/recipes.py", "models/loading.py"),
     script:
         "../scripts/score_recipes.py"
@@ -53,7 +45,7 @@ rule mask_groups:
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
-        settings=recipe_settings("samples", "size", "groups"),
+        settings=section_settings("recipes", "samples", "size", "groups"),
         code=code_digest("evaluation/head_losses.py", "models/loading.py"),
     script:
         "../scripts/mask_groups.py"
