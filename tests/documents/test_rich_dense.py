@@ -8,7 +8,9 @@ import numpy as np
 
 from sparsemm.documents.rich import generate_rich
 from sparsemm.documents.rich.dense import SIZE, generate_dense
-from sparsemm.embedded.smol.patches import SYMBOLS, classes, patch_texts
+from sparsemm.embedded.smol.patches import SYMBOLS, shares
+
+from helpers.spelling import spelt
 
 
 def test_pages_are_full_and_the_same_every_time() -> None:
@@ -25,14 +27,12 @@ def test_pages_are_full_and_the_same_every_time() -> None:
 
 
 def test_patches_say_what_the_lines_do() -> None:
-    """Read row by row the patches give nearly all words; the others lie across two rows."""
+    """Read row by row the patches give most words; the others have a character on a border."""
     shown = found = 0
     for seed in range(6):
         page = generate_dense(random.Random(seed))
         assert {c for word in page.words for c in word.text} <= set(SYMBOLS)
-        grid = classes(patch_texts(page))
-        rows = ["".join(SYMBOLS[c - 1] for cell in row for c in cell if c) for row in grid]
-        text = "\n".join(rows).replace("\t", "")
+        text = "\n".join(spelt(shares(page)))
         found += sum(word.text in text for word in page.words)
         shown += len(page.words)
-    assert found > 0.8 * shown
+    assert found > 0.7 * shown

@@ -20,7 +20,7 @@ from sparsemm.embedded.smol.architecture import LLAVA, NAMES, QWEN, Tower
 from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
 from sparsemm.embedded.smol.base import Base
 from sparsemm.embedded.smol.pages import as_rich, placed
-from sparsemm.embedded.smol.patches import CLASSES, JOINT, SLOTS, SYMBOLS, classes, patch_texts
+from sparsemm.embedded.smol.patches import CLASSES, HALVES, JOINT, SYMBOLS, _parts, shares
 from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader
 from sparsemm.embedded.smol.start import _resized, take_tower
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
@@ -28,6 +28,7 @@ from sparsemm.errors import InputError
 from sparsemm.models.loading import build_inputs, load_model
 
 from helpers.smol import TOWER, tiny_base
+from helpers.spelling import spelt
 
 RECIPE = Recipe(
     tuple(Stage(kind, 2, 2, 1e-3, dense=0.5) for kind in ("tower", "projector", "text", "joint")),
@@ -50,37 +51,34 @@ def plain(seed: int) -> Any:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_rows_of_patches_spell_the_lines_of_a_page(seed: int) -> None:
+def test_shares_add_up_to_one_and_rows_of_patches_spell_the_lines(seed: int) -> None:
     page = rich(seed)
-    texts = patch_texts(page)
-    assert len(texts) == page.image.height // 8
-    assert all(len(row) == page.image.width // 8 for row in texts)
-    rows = ["".join(text or " " for text in row).replace(JOINT, "") for row in texts]
-    spelt, drawn = sum(len(row.replace(" ", "")) for row in rows), sum(len(word.text) for word in page.words)
-    assert drawn - drawn // 40 - 1 <= spelt <= drawn  # a third character of a patch is left out
+    found = shares(page)
+    assert found.shape == (page.image.height // 8, page.image.width // 8, HALVES, CLASSES)
+    assert found.min() >= 0
+    assert np.allclose(found.sum(-1), 1, atol=1e-5)
+    # Every character is there once, whatever cells share it; of two in one half each has a part.
+    drawn = sum(len(word.text) for word in page.words)
+    spaces = found[..., 1 + SYMBOLS.index(" ")].sum()
+    assert 0.9 * drawn <= found[..., 1:-1].sum() - spaces <= drawn + 1e-3
     if not page.angle:
-        words = {word for row in rows for word in row.split()}
-        assert sum(word.text in words for word in page.words) >= 0.8 * len(page.words)
+        text = "\n".join(spelt(found))
+        assert sum(word.text in text for word in page.words) >= 0.8 * len(page.words)
 
 
-def test_classes_name_the_characters_and_the_inside_of_words() -> None:
-    made = classes([["", "a", "ab", JOINT]])
-    assert made.shape == (1, 4, SLOTS)
-    assert made.max() < CLASSES
-    assert [[SYMBOLS[c - 1] if c else "" for c in cell] for cell in made[0]] == [
-        ["", ""],
-        ["a", ""],
-        ["a", "b"],
-        [JOINT, ""],
-    ]
+def test_a_character_near_a_border_is_in_both_halves() -> None:
+    assert _parts(6.0, 4.0, 1.0, 10) == [(1, 1.0)]
+    assert _parts(8.0, 4.0, 1.0, 10) == [(1, 0.5), (2, 0.5)]
+    assert _parts(8.5, 4.0, 1.0, 10) == [(1, 0.25), (2, 0.75)]
+    assert _parts(0.2, 4.0, 1.0, 10)[-1] == (0, pytest.approx(0.6))
 
 
-def test_tiles_and_their_classes_are_cut_alike() -> None:
+def test_tiles_and_their_shares_are_cut_alike() -> None:
     page = rich(3)
-    grid = classes(patch_texts(page))
-    tiles, cut = pages.cut(pages.pixels(page.image)), pages.cut_classes(grid)
+    grid = shares(page)
+    tiles, cut = pages.cut(pages.pixels(page.image)), pages.cut_shares(grid)
     assert tiles.shape[0] == cut.shape[0]
-    assert np.array_equal(cut[0].view(12, 12, SLOTS).numpy(), grid[:12, :12])
+    assert np.array_equal(cut[0].view(12, 12, HALVES, CLASSES).numpy(), grid[:12, :12])
     assert torch.equal(tiles[0], pages.pixels(page.image)[:, :96, :96])
 
 
@@ -108,20 +106,20 @@ def test_in_training_a_page_is_what_it_is_in_use(base: Base, name: str, make: An
         assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_patches_have_the_classes_of_their_tiles(base: Base) -> None:
+def test_patches_have_the_shares_of_their_tiles(base: Base) -> None:
     """What a stage trained on tiles is told of a patch, the joint stage is told too."""
     for name in NAMES:
         reader = Reader(name, base, tower=TOWER)
         drawn = [placed(page, tiled=reader.tiled) for page in (rich(1), rich(2))]
         _, features = reader.image_tokens(drawn)
-        found = reader.patch_classes(drawn)
+        found = reader.patch_shares(drawn)
         assert len(features) == len(found)
         if reader.tiled:
             side = SIDE * SIDE
             tiles = pages.cut(pages.pixels(drawn[1].document.image))
             alone, _ = reader.see(tiles)
             assert torch.allclose(features[-len(tiles) * side :], alone.flatten(0, 1), atol=1e-5)
-            assert torch.equal(found[-len(tiles) * side :], pages.cut_classes(drawn[1].padded).flatten(0, 1))
+            assert torch.equal(found[-len(tiles) * side :], pages.cut_shares(drawn[1].padded).flatten(0, 1))
         else:
             assert torch.equal(
                 found, torch.cat([torch.from_numpy(page.grid).flatten(0, 1) for page in drawn])
@@ -140,10 +138,19 @@ def test_pages_as_text_have_the_tokens_of_their_grids(base: Base) -> None:
 def test_a_patch_reads_as_its_characters(base: Base) -> None:
     reader = Reader(QWEN, base, tower=TOWER)
     embed = reader.whole.get_input_embeddings().weight.detach()
-    blank, one, two = reader.meanings(torch.from_numpy(classes([["", "a", "ab"]])))[0]
-    assert torch.equal(blank, embed[reader.spelt[" "]])
-    assert torch.equal(one, embed[reader.spelt["a"]])
-    assert torch.allclose(two, one + SECOND * embed[reader.spelt["b"]])
+    of = {char: embed[reader.spelt[char]] for char in " _ab"}
+
+    def read(left: dict[str, float], right: dict[str, float]) -> torch.Tensor:
+        patch = torch.zeros(HALVES, CLASSES)
+        for half, said in enumerate((left, right)):
+            for char, share in said.items():
+                patch[half, 1 + SYMBOLS.index(char) if char else 0] = share
+        return reader.meanings(patch)
+
+    assert torch.allclose(read({"": 1.0}, {"": 1.0}), of[" "])
+    assert torch.allclose(read({JOINT: 1.0}, {JOINT: 1.0}), of["_"])
+    assert torch.allclose(read({"a": 1.0}, {"b": 1.0}), of["a"] + SECOND * of["b"])
+    assert torch.allclose(read({"a": 0.5, JOINT: 0.5}, {JOINT: 1.0}), 0.5 * of["a"] + 0.5 * of["_"])
 
 
 def test_answers_are_spelt_and_alone_have_a_loss(base: Base) -> None:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from sparsemm.documents.boxes import Box
 from sparsemm.documents.pages import READ_PROMPT, Document, Glyph, Word, generate_document
 from sparsemm.documents.rich import generate_rich
 from sparsemm.documents.rich.document import RICH_PATCH, RICH_SIZES, RICH_TILE, Question, RichDocument
-from sparsemm.embedded.smol.patches import classes, patch_texts
+from sparsemm.embedded.smol.patches import Shares, shares
 
 PLAIN = 0.25  # share of the earlier pages
 CHARTS = 0.35  # of those
@@ -39,14 +38,14 @@ class Placed:
     small: Image.Image
 
     @property
-    def grid(self) -> NDArray[np.int64]:
-        """[rows, columns, SLOTS]: the classes of the patches that are kept."""
+    def grid(self) -> Shares:
+        """[rows, columns, HALVES, CLASSES]: what the patches that are kept say."""
         return self.padded[self.rows, self.columns]
 
     @property
-    def padded(self) -> NDArray[np.int64]:
+    def padded(self) -> Shares:
         """Likewise with the padding."""
-        return classes(patch_texts(self.document))
+        return shares(self.document)
 
 
 def as_rich(document: Document) -> RichDocument:
@@ -141,9 +140,9 @@ def cut(image: torch.Tensor) -> torch.Tensor:
     return parts.reshape(rows * columns, 3, RICH_TILE, RICH_TILE)
 
 
-def cut_classes(grid: NDArray[np.int64]) -> torch.Tensor:
-    """[tiles, patches, SLOTS] from [rows, columns, SLOTS], in the order of `cut`."""
+def cut_shares(grid: Shares) -> torch.Tensor:
+    """[tiles, patches, HALVES, CLASSES] from [rows, columns, HALVES, CLASSES], in the order of `cut`."""
     side = RICH_TILE // RICH_PATCH
-    rows, columns, slots = grid.shape
-    parts = grid.reshape(rows // side, side, columns // side, side, slots).transpose(0, 2, 1, 3, 4)
-    return torch.from_numpy(parts.reshape(-1, side * side, slots).copy())
+    rows, columns, *each = grid.shape
+    parts = grid.reshape(rows // side, side, columns // side, side, *each).swapaxes(1, 2)
+    return torch.from_numpy(parts.reshape(-1, side * side, *each).copy())

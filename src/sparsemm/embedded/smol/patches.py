@@ -1,8 +1,9 @@
-"""What the patches of a page say: for each the one or two characters in it, as dense supervision and as text.
+"""What the patches of a page say, as dense supervision and as text: shares of characters in either half of a patch.
 
 A patch of 8 px is wider than some characters of proportional type, and narrower than others. All characters of a line
 are counted to the row of patches at the middle of its capitals, whatever their own height: read row by row, the
-patches then spell the lines.
+patches then spell the lines. No tower knows where a character stands to a fraction of a px: one that stands near the
+border of two cells is shared between them, so that what is asked for does not change at a border all at once.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from sparsemm.documents.pages import Word
 from sparsemm.documents.rich.document import RICH_PATCH as PATCH
 from sparsemm.documents.rich.document import RichDocument
 
-SLOTS = (
-    2  # characters that a patch may hold; one of a thousand patches with text has three, and loses the last
-)
+HALVES = 2  # of a patch, side by side
 JOINT = "\t"  # no character, but inside a word
 SYMBOLS = "".join(map(chr, range(32, 127))) + JOINT  # class 1 + i is SYMBOLS[i], class 0 no character
 CLASSES = 1 + len(SYMBOLS)
@@ -28,6 +27,10 @@ _RISE = 4.5  # px from the baseline up to the middle of capitals, on a page with
 _HANGING = set("gjpqyQJ,;()[]{}/|$@_\"'*^`~-+=<>")  # characters whose lower end is not the baseline
 _CLOSE = 16  # px; a wider gap between words leaves a whole patch blank
 
+# Px from a border within which a character is shared: about as well as a tower knows where it stands.
+_ACROSS, _DOWN = 1.0, 0.75
+
+Shares = NDArray[np.float32]
 Item = tuple[str, float, float]  # a character and its place x, y in px
 
 
@@ -67,29 +70,34 @@ def _items(document: RichDocument) -> Iterator[Item]:
         before = word, base
 
 
-def patch_texts(document: RichDocument) -> list[list[str]]:
-    """The characters of every patch from left to right, [rows][columns]; blank patches are empty."""
+def shares(document: RichDocument) -> Shares:
+    """float32 [rows, columns, HALVES, CLASSES]: what stands in each half of each patch, as shares with sum 1.
+
+    A character is wholly in the half around its centre, or shared with the next half, and the next row, where it stands
+    within _ACROSS and _DOWN px of the border between them.
+    """
     width, height = document.image.size
     rows, columns = height // PATCH, width // PATCH
-    found: list[list[list[tuple[float, str]]]] = [[[] for _ in range(columns)] for _ in range(rows)]
+    found = np.zeros((rows, columns * HALVES, CLASSES), dtype=np.float32)
+    inside = np.zeros((rows, columns * HALVES), dtype=bool)
     for char, x, y in _items(document):
-        row, column = min(max(int(y // PATCH), 0), rows - 1), min(max(int(x // PATCH), 0), columns - 1)
-        found[row][column].append((x, char))
-    return [[_text(cell) for cell in row] for row in found]
+        for row, down in _parts(y, PATCH, _DOWN, rows):
+            if char == JOINT:
+                inside[row, min(max(int(x // (PATCH / HALVES)), 0), columns * HALVES - 1)] |= down >= 0.5
+                continue
+            for half, across in _parts(x, PATCH / HALVES, _ACROSS, columns * HALVES):
+                found[row, half, 1 + SYMBOLS.index(char)] += down * across
+    total = found.sum(-1, keepdims=True)
+    found /= np.maximum(total, 1)  # two characters in one half
+    rest = 1 - np.minimum(total[..., 0], 1)
+    found[..., CLASSES - 1] += np.where(inside, rest, 0)
+    found[..., 0] += np.where(inside, 0, rest)
+    return found.reshape(rows, columns, HALVES, CLASSES)
 
 
-def _text(cell: list[tuple[float, str]]) -> str:
-    text = "".join(char for _, char in sorted(cell) if char != JOINT)[:SLOTS]
-    if text.strip():
-        return text
-    return JOINT if cell and not text else ""
-
-
-def classes(texts: list[list[str]]) -> NDArray[np.int64]:
-    """[rows, columns, SLOTS]: the class of every character of every patch."""
-    made = np.zeros((len(texts), len(texts[0]), SLOTS), dtype=np.int64)
-    for row, line in enumerate(texts):
-        for column, text in enumerate(line):
-            for slot, char in enumerate(text):
-                made[row, column, slot] = 1 + SYMBOLS.index(char)
-    return made
+def _parts(place: float, size: float, margin: float, count: int) -> list[tuple[int, float]]:
+    """The cells, `count` of `size` px, that share what stands at `place`, with their shares."""
+    border = round(place / size)
+    after = min(max(0.5 + (place - border * size) / (2 * margin), 0.0), 1.0)
+    parts = [(border - 1, 1 - after), (border, after)]
+    return [(min(max(cell, 0), count - 1), share) for cell, share in parts if share > 0]

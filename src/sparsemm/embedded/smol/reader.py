@@ -15,11 +15,11 @@ from sparsemm.documents.rich.document import RICH_PATCH, RICH_TILE
 from sparsemm.embedded.smol import lora
 from sparsemm.embedded.smol.architecture import IMAGE, LLAVA, MERGE, TOWERS, Tower, build
 from sparsemm.embedded.smol.base import Base
-from sparsemm.embedded.smol.pages import Placed, cut, cut_classes, pixels
-from sparsemm.embedded.smol.patches import CLASSES, SLOTS, SYMBOLS
+from sparsemm.embedded.smol.pages import Placed, cut, cut_shares, pixels
+from sparsemm.embedded.smol.patches import CLASSES, HALVES, SYMBOLS
 
 SIDE = RICH_TILE // RICH_PATCH
-SECOND = 0.6  # weight of a patch's second character in its embedding
+SECOND = 0.6  # weight of what stands in a patch's right half
 _JOINT = "_"  # what a patch inside a word without a character reads as
 
 
@@ -70,12 +70,12 @@ class Reader(nn.Module):
         width = width or self.whole.model.visual.merger.hidden_size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.glyphs = nn.Linear(width, SLOTS * CLASSES)
+            self.glyphs = nn.Linear(width, HALVES * CLASSES)
         token = {char: self.ids(char)[0] for char in [*map(chr, range(32, 127)), "\n"]}
         self.spelt = token
-        symbols = [token.get(symbol, token[_JOINT]) for symbol in " " + SYMBOLS]
         embed = self.whole.get_input_embeddings().weight.detach()
-        self.table: torch.Tensor = embed[symbols]  # [CLASSES, hidden]; no character reads as a space
+        # [CLASSES, hidden]; no character reads as a space
+        self.table: torch.Tensor = embed[[token.get(symbol, token[_JOINT]) for symbol in " " + SYMBOLS]]
         self.image_id = int(self.whole.config.image_token_id)
 
     @property
@@ -160,12 +160,12 @@ class Reader(nn.Module):
             packed += [part[0], self._packed(page, part[1:])]
         return torch.cat(packed), before.flatten(0, 1)
 
-    def patch_classes(self, pages: Sequence[Placed]) -> torch.Tensor:
-        """The classes of the patches that `image_tokens` has features of, [patches, SLOTS]; small images are blank."""
+    def patch_shares(self, pages: Sequence[Placed]) -> torch.Tensor:
+        """What the patches of `image_tokens` say, [patches, HALVES, CLASSES]; small images are blank."""
         if not self.tiled:
             return torch.cat([torch.from_numpy(page.grid).flatten(0, 1) for page in pages])
-        blank = torch.zeros(SIDE * SIDE, SLOTS, dtype=torch.int64)
-        return torch.cat([part for page in pages for part in (blank, cut_classes(page.padded).flatten(0, 1))])
+        blank = blank_shares(1)[0]
+        return torch.cat([part for page in pages for part in (blank, cut_shares(page.padded).flatten(0, 1))])
 
     def _packed(self, page: Placed, tiles: torch.Tensor) -> torch.Tensor:
         """The high-resolution grid with a newline after each row, [rows * (columns + 1), hidden]."""
@@ -178,11 +178,18 @@ class Reader(nn.Module):
         newline = self.whole.model.image_newline.expand(grid.shape[0], 1, -1)
         return torch.cat([grid, newline], dim=1).flatten(0, 1)
 
-    def meanings(self, classes: torch.Tensor) -> torch.Tensor:
-        """What a patch should read as, [..., hidden] from classes [..., SLOTS]: its characters' embeddings, the
-        second with less weight."""
-        first, second = self.table[classes[..., 0]], self.table[classes[..., 1]]
-        return first + SECOND * torch.where(classes[..., 1:] > 0, second, torch.zeros(()))
+    def meanings(self, shares: torch.Tensor) -> torch.Tensor:
+        """What a patch should read as, [..., hidden] from shares [..., HALVES, CLASSES].
+
+        That is its characters' embeddings, those of the right half with less weight, and as much of the embedding of a
+        space, or inside a word of "_", as the characters leave.
+        """
+        characters = shares[..., 1:-1]
+        weights = characters[..., 0, :] + SECOND * characters[..., 1, :]
+        rest = (1 - characters.sum((-1, -2))).clamp(min=0)
+        joint = rest * (shares[..., -1].sum(-1) > shares[..., 0].sum(-1))
+        ends = torch.stack([rest - joint, joint], dim=-1)
+        return weights @ self.table[1:-1] + ends @ self.table[[0, -1]]
 
     def text_tokens(self, pages: Sequence[Placed]) -> torch.Tensor:
         """Image tokens without images: what each patch of the grid should read as; there is no small image."""
@@ -227,6 +234,13 @@ class Reader(nn.Module):
         logits = self.whole.lm_head(hidden[:, :-1][mask])
         right = (logits.argmax(-1) == wanted[mask]).float().mean()
         return F.cross_entropy(logits, wanted[mask]), right
+
+
+def blank_shares(tiles: int) -> torch.Tensor:
+    """Shares of tiles without a character, [tiles, patches, HALVES, CLASSES]."""
+    blank = torch.zeros(tiles, SIDE * SIDE, HALVES, CLASSES)
+    blank[..., 0] = 1
+    return blank
 
 
 def _frozen(key: str) -> bool:

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from sparsemm.documents.rich.dense import generate_dense
 from sparsemm.embedded.smol.assemble import ADAPTER, save_adapter
 from sparsemm.embedded.smol.base import Base, load_base
-from sparsemm.embedded.smol.pages import Placed, cut, cut_classes, draw, draw_alike, pixels, placed, turns
+from sparsemm.embedded.smol.pages import Placed, cut, cut_shares, draw, draw_alike, pixels, placed, turns
 from sparsemm.embedded.smol.patches import CLASSES
-from sparsemm.embedded.smol.reader import Reader
+from sparsemm.embedded.smol.reader import Reader, blank_shares
 from sparsemm.embedded.smol.start import take_tower
 from sparsemm.embedded.stages import Compute, Schedule, run_schedule
 
@@ -116,7 +116,7 @@ def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, tor
     tokens, features = reader.image_tokens(pages)
     loss, right = reader.answer_loss(ids, targets, tokens, positions)
     if stage.dense:
-        loss = loss + stage.dense * _class_loss(reader, stage, features, reader.patch_classes(pages))[0]
+        loss = loss + stage.dense * _class_loss(reader, stage, features, reader.patch_shares(pages))[0]
     return loss, right
 
 
@@ -130,7 +130,7 @@ def tiles(
     sparse: float = 1.0,
     full: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tiles of `count` pages, [N, 3, 96, 96], and their classes, [N, patches, SLOTS].
+    """Tiles of `count` pages, [N, 3, 96, 96], and what their patches say, [N, patches, HALVES, CLASSES].
 
     Where a model sees small images of whole pages, they are among the tiles and read as blank.
 
@@ -149,49 +149,56 @@ def tiles(
         crowded = full > 0 and rng.random() < full
         drawn = (generate_dense if crowded else draw)(rng, fonts=fonts, split=split)
         page = placed(drawn, tiled=True)
-        classes = cut_classes(page.padded)
+        said = cut_shares(page.padded)
         images.append(cut(pixels(page.document.image)))
         if reader.tiled and not crowded:
             images.append(pixels(page.small)[None])
-            classes = torch.cat([classes, torch.zeros_like(classes[:1])])
-        wanted.append(classes)
-    image, classes = torch.cat(images), torch.cat(wanted)
-    texts = (classes[..., 0] > 0).sum(1).tolist()
+            said = torch.cat([said, blank_shares(1)])
+        wanted.append(said)
+    image, shares = torch.cat(images), torch.cat(wanted)
+    texts = (_with_character(shares)).sum(1).tolist()
     kept = [number for number, text in enumerate(texts) if text >= TEXTS or rng.random() < sparse]
-    return image[kept], classes[kept]
+    return image[kept], shares[kept]
+
+
+def _with_character(shares: torch.Tensor) -> torch.Tensor:
+    """Which patches have a character, or are inside a word: bool [...], from shares [..., HALVES, CLASSES]."""
+    return (shares[..., 0] < 0.5).any(-1)
 
 
 def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
-    return _class_loss(reader, stage, reader.see(images)[0], classes)
+    images, shares = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
+    return _class_loss(reader, stage, reader.see(images)[0], shares)
 
 
 def _class_loss(
-    reader: Reader, stage: Stage, features: torch.Tensor, classes: torch.Tensor
+    reader: Reader, stage: Stage, features: torch.Tensor, shares: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and accuracy of the glyph classifier on features [..., width], classes [..., SLOTS]."""
-    logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [..., SLOTS, CLASSES]
-    weight = torch.where(classes == 0, stage.blank, 1.0)
-    loss = F.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none")
-    return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, classes)
+    """Loss and accuracy of the glyph classifier on features [..., width], shares [..., HALVES, CLASSES]."""
+    logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [..., HALVES, CLASSES]
+    weight = shares[..., 0] * stage.blank + (1 - shares[..., 0])
+    loss = F.cross_entropy(logits.flatten(0, -2), shares.flatten(0, -2), reduction="none")
+    return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, shares)
 
 
-def glyph_accuracy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """The share of the patches with a character of which all characters are right."""
-    seen = classes[..., 0] > 0
-    return (logits.argmax(-1) == classes).all(-1)[seen].float().mean()
+def glyph_accuracy(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Of the halves that a character is wholly or nearly in, the share in which it is the likeliest class."""
+    sure = shares[..., 1:-1].amax(-1) > 0.8
+    return (logits.argmax(-1) == shares.argmax(-1))[sure].float().mean()
 
 
 def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, classes = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
+    images, shares = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
     _, out = reader.see(images)
-    wanted = reader.meanings(classes)
-    weight = torch.where(classes[..., 0] == 0, stage.blank, 1.0)
+    wanted = reader.meanings(shares)
+    seen = _with_character(shares)
+    weight = torch.where(seen, 1.0, stage.blank)
     loss = (out - wanted).square().mean(-1) / reader.table.square().mean()
-    seen = classes[..., 0] > 0
     with torch.no_grad():
-        first = torch.cdist(out[seen], reader.table).argmin(-1)
-        right = (first == classes[..., 0][seen]).float().mean()
+        characters = shares[..., 1:-1]
+        alone = characters[..., 0, :].amax(-1) > 0.8  # the patch reads as this character, more or less
+        nearest = torch.cdist(out[alone], reader.table[1:-1]).argmin(-1)
+        right = (nearest == characters[..., 0, :][alone].argmax(-1)).float().mean()
     return (loss * weight).sum() / weight.sum(), right
 
 
