@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sparsemm.errors import InputError
 from sparsemm.models.loading import build_inputs, load_model
 
 from helpers.smol import TOWER, tiny_base
-from helpers.spelling import spelt
+from helpers.spelling import once, spelt
 
 RECIPE = Recipe(
     tuple(Stage(kind, 2, 2, 1e-3, dense=0.5) for kind in ("tower", "projector", "text", "joint")),
@@ -58,12 +59,13 @@ def test_shares_add_up_to_one_and_rows_of_patches_spell_the_lines(seed: int) -> 
     assert found.min() >= 0
     assert np.allclose(found.sum(-1), 1, atol=1e-5)
     # Every character is there once, whatever cells share it; of two in one half each has a part.
-    drawn = sum(len(word.text) for word in page.words)
-    spaces = found[..., 1 + SYMBOLS.index(" ")].sum()
-    assert 0.9 * drawn <= found[..., 1:-1].sum() - spaces <= drawn + 1e-3
+    drawn = Counter("".join(word.text for word in page.words))
+    counted = {char: found[..., 1 + SYMBOLS.index(char)].sum() for char in SYMBOLS[1:-1]}
+    assert all(count <= drawn[char] + 1e-3 for char, count in counted.items())
+    assert sum(counted.values()) >= 0.9 * drawn.total()
     if not page.angle:
-        text = "\n".join(spelt(found))
-        assert sum(word.text in text for word in page.words) >= 0.8 * len(page.words)
+        text = once("\n".join(spelt(found)))
+        assert sum(once(word.text) in text for word in page.words) >= 0.85 * len(page.words)
 
 
 def test_a_character_near_a_border_is_in_both_halves() -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from sparsemm.embedded.smol.patches import SYMBOLS, Shares
 
 
+def once(text: str) -> str:
+    """A text whose doubled characters stand once: in shares, two that touch cannot be told from one."""
+    return "".join(char for char, _ in itertools.groupby(text))
+
+
 def spelt(shares: Shares) -> list[str]:
-    """The rows [rows, columns, HALVES, CLASSES] as text: a character that two halves share counts once."""
+    """The rows [rows, columns, HALVES, CLASSES] as text, up to doubled characters (`once`)."""
     rows = []
     for row in shares.reshape(len(shares), -1, shares.shape[-1]):
         text, before = "", np.zeros(shares.shape[-1])
