@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemm.documents.fonts import CHARACTERS, FONTS, Font
-from sparsemm.documents.rich.document import RICH_TILE
+from sparsemm.documents.rich.document import RICH_PATCH, RICH_TILE
 from sparsemm.documents.rich.face import Face
 from sparsemm.documents.rich.grounds import TEXTURES, Palette, ground, lightness
 from sparsemm.documents.rich.page import Page
@@ -86,7 +86,7 @@ def test_no_border_cuts_a_glyph(font: Font, cap: float, text: str, x: float, bac
 
 @pytest.mark.parametrize("align", ["left", "right", "centre"])
 def test_a_line_goes_where_it_is_told(align: str) -> None:
-    made = page(FONTS[0], size=(96, 192))
+    made = page(FONTS[0], size=(128, 192))
     box = made.write(
         "Sum of it", {"left": 5, "right": 91, "centre": 48}[align], 20, Face(FONTS[0], 8), align=align
     )
@@ -98,14 +98,34 @@ def test_a_line_goes_where_it_is_told(align: str) -> None:
     assert min(gaps) >= 3
 
 
-def test_rows_keep_off_borders_and_end_with_the_page() -> None:
-    made, tops = page(FONTS[0]), []
-    while (top := made.row(13, 3)) is not None:
+@pytest.mark.parametrize("cap", [8, 9.5, 11])
+def test_rows_stand_on_the_grid_off_borders_and_end_with_the_page(cap: float) -> None:
+    made, tops, face = page(FONTS[0]), [], Face(FONTS[0], cap)
+    while (top := made.row(face, 3)) is not None:
         tops.append(top)
-    assert all(top % RICH_TILE + 13 <= RICH_TILE for top in tops)
-    assert all(b - a >= 16 for a, b in pairwise(tops))
-    assert tops[-1] + 13 <= 192
-    assert len(tops) == 11
+    middles = [top + face.ascent - cap / 2 for top in tops]
+    assert all(abs(middle % RICH_PATCH - RICH_PATCH / 2) <= 0.5 for middle in middles)
+    assert all(top % RICH_TILE + face.height <= RICH_TILE for top in tops)
+    assert all(b - a >= face.height for a, b in pairwise(tops))
+    assert tops[-1] + face.height <= 192
+    assert len(tops) >= 9
+
+
+def test_rows_that_do_not_all_fit_take_no_room() -> None:
+    made, face = page(FONTS[0]), Face(FONTS[0], 8)
+    assert made.rows(face, 99) is None
+    tops = made.rows(face, 3)
+    assert tops is not None
+    assert tops == [page(FONTS[0]).row(face), *tops[1:]]
+
+
+def test_a_row_is_lifted_to_the_last_place_above() -> None:
+    made, face = page(FONTS[0]), Face(FONTS[0], 9)
+    for top in range(10, 170):
+        lifted = made.lift(top, face)
+        assert lifted <= top
+        assert made.settle(lifted, face) == lifted
+        assert all(made.settle(other, face) != other for other in range(lifted + 1, top + 1))
 
 
 @settings(max_examples=60, deadline=None)

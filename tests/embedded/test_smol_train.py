@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemm.documents.pages import generate_document
-from sparsemm.documents.rich import generate_rich
+from sparsemm.documents.rich import RICH_TILE, generate_rich
 from sparsemm.embedded.smol import lora, pages
 from sparsemm.embedded.smol.architecture import LLAVA, NAMES, QWEN, Tower
 from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
 from sparsemm.embedded.smol.base import Base
-from sparsemm.embedded.smol.pages import as_rich, placed
+from sparsemm.embedded.smol.pages import as_rich
 from sparsemm.embedded.smol.patches import CLASSES, HALVES, JOINT, SYMBOLS, _parts, shares
 from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader
 from sparsemm.embedded.smol.start import _resized, take_tower
@@ -80,8 +80,8 @@ def test_tiles_and_their_shares_are_cut_alike() -> None:
     grid = shares(page)
     tiles, cut = pages.cut(pages.pixels(page.image)), pages.cut_shares(grid)
     assert tiles.shape[0] == cut.shape[0]
-    assert np.array_equal(cut[0].view(12, 12, HALVES, CLASSES).numpy(), grid[:12, :12])
-    assert torch.equal(tiles[0], pages.pixels(page.image)[:, :96, :96])
+    assert np.array_equal(cut[0].view(SIDE, SIDE, HALVES, CLASSES).numpy(), grid[:SIDE, :SIDE])
+    assert torch.equal(tiles[0], pages.pixels(page.image)[:, :RICH_TILE, :RICH_TILE])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,8 +93,7 @@ def test_in_training_a_page_is_what_it_is_in_use(base: Base, name: str, make: An
         page = make(seed)
         prompt = page.questions[0].prompt
         inputs = build_inputs(reader.processor, [page.image], [prompt])
-        seen = placed(page, tiled=reader.tiled)
-        layout = reader.layout(seen)
+        layout = reader.layout(page)
         ids = [*layout.ids, *reader.ids(f"\n{prompt}<|im_end|>\n<|im_start|>assistant\n")]
         assert inputs["input_ids"][0].tolist() == ids
         positions = reader.positions([layout], len(ids))
@@ -102,7 +101,7 @@ def test_in_training_a_page_is_what_it_is_in_use(base: Base, name: str, make: An
         with torch.no_grad():
             embeds = reader.whole.get_input_embeddings()(torch.tensor([ids]))
             where = (inputs["input_ids"] == reader.image_id)[..., None]
-            embeds = embeds.masked_scatter(where, reader.image_tokens([seen])[0])
+            embeds = embeds.masked_scatter(where, reader.image_tokens([page])[0])
             ours = reader.whole.lm_head(reader.text(inputs_embeds=embeds, **extra).last_hidden_state)
             theirs = reader.whole(**inputs).logits
         assert torch.allclose(ours, theirs, atol=1e-4)
@@ -112,27 +111,26 @@ def test_patches_have_the_shares_of_their_tiles(base: Base) -> None:
     """What a stage trained on tiles is told of a patch, the joint stage is told too."""
     for name in NAMES:
         reader = Reader(name, base, tower=TOWER)
-        drawn = [placed(page, tiled=reader.tiled) for page in (rich(1), rich(2))]
+        drawn = [rich(1), rich(2)]
         _, features = reader.image_tokens(drawn)
         found = reader.patch_shares(drawn)
         assert len(features) == len(found)
         if reader.tiled:
             side = SIDE * SIDE
-            tiles = pages.cut(pages.pixels(drawn[1].document.image))
+            tiles = pages.cut(pages.pixels(drawn[1].image))
             alone, _ = reader.see(tiles)
             assert torch.allclose(features[-len(tiles) * side :], alone.flatten(0, 1), atol=1e-5)
-            assert torch.equal(found[-len(tiles) * side :], pages.cut_shares(drawn[1].padded).flatten(0, 1))
+            assert torch.equal(found[-len(tiles) * side :], pages.cut_shares(shares(drawn[1])).flatten(0, 1))
         else:
-            assert torch.equal(
-                found, torch.cat([torch.from_numpy(page.grid).flatten(0, 1) for page in drawn])
-            )
+            said = [torch.from_numpy(shares(page)).flatten(0, 1) for page in drawn]
+            assert torch.equal(found, torch.cat(said))
 
 
 def test_pages_as_text_have_the_tokens_of_their_grids(base: Base) -> None:
     for name in NAMES:
         reader = Reader(name, base, tower=TOWER)
-        drawn = [placed(page, tiled=reader.tiled) for page in (rich(1), plain(2))]
-        layouts = [reader.layout(page, small=False) for page in drawn]
+        drawn = [rich(1), plain(2)]
+        layouts = [reader.layout(page, whole=False) for page in drawn]
         wanted = sum(layout.ids.count(reader.image_id) for layout in layouts)
         assert reader.text_tokens(drawn).shape == (wanted, base.shape["hidden_size"])
 
@@ -158,7 +156,7 @@ def test_a_patch_reads_as_its_characters(base: Base) -> None:
 def test_answers_are_spelt_and_alone_have_a_loss(base: Base) -> None:
     reader = Reader(LLAVA, base, tower=TOWER)
     page = rich(4)
-    ids, targets, _ = _conversations(reader, [placed(page, tiled=True)], random.Random(0), 2)
+    ids, targets, _ = _conversations(reader, [page], random.Random(0), 2)
     said = reader.processor.tokenizer.decode(targets[targets != -100].tolist())
     answers = [answer for _, answer in pages.turns(page, random.Random(0), 2)]
     assert said == "".join(f"{answer}<|im_end|>" for answer in answers)

@@ -1,7 +1,8 @@
 """Richer pages: forms, receipts, tables, texts, signs and charts in many faces, on coloured and textured grounds.
 
-A page that is not turned has no line of type across a horizontal tile border and no glyph across a vertical one: the
-vision tower encodes tiles of RICH_TILE px apart.
+A page that is not turned has its lines of type on a grid, the middle of capitals in the middle of a row of patches, so
+that no tower need learn a letter at eight heights; no line of type across a horizontal tile border, and no glyph across
+a vertical one: tiles of RICH_TILE px are encoded apart. Numbers at the ticks of a chart stand where their tick is.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from sparsemm.documents.rich import vocabulary as v
-from sparsemm.documents.rich.document import RICH_TILE
+from sparsemm.documents.rich.document import off_borders
 from sparsemm.documents.rich.face import Face
 from sparsemm.documents.rich.grounds import mix
 from sparsemm.documents.rich.page import Page
 
-SIZES = {(192, 192): 4, (288, 96): 1}
+SIZES = {(192, 192): 4, (256, 128): 1}
 TURNED = 0.1
 OVER_TIME = (  # a title, and how a value is asked for
     ("Sales", "What were the sales in {label}?"),
@@ -30,11 +30,11 @@ def draw(page: Page) -> None:
     """Paint a chart; ask for every value, for the highest and for the lowest."""
     rng = page.rng
     face = page.face(8, 9)
-    form = "lying" if page.size[1] == RICH_TILE else rng.choice(("lying", "bars", "bars", "line"))
+    form = "lying" if not page.tall else rng.choice(("lying", "bars", "bars", "line"))
     named = form == "lying" and rng.random() < 0.5
     title, asked = rng.choice(BY_NAME if named else OVER_TIME)
-    if page.size[1] > RICH_TILE:
-        top = page.row(face.height, rng.randint(3, 6))
+    if page.tall:
+        top = page.row(face, rng.randint(3, 6))
         assert top is not None
         page.write(title, (page.left + page.right) / 2, top, face, align="centre")
     words = v.DEPARTMENTS if named else rng.choice((v.DAYS, v.MONTHS))
@@ -85,7 +85,7 @@ def _lying(page: Page, face: Face, values: dict[str, int]) -> dict[str, int]:
     axis_top, gap, shown = page.y, rng.randint(2, min(most, 14)), {}
     longest = max(values.values())
     for label, value in values.items():
-        top = page.row(face.height, gap)
+        top = page.row(face, gap)
         if top is None:
             break
         end = start + max(2, room * value // longest)
@@ -105,8 +105,8 @@ def _upright(page: Page, face: Face, values: dict[str, int], line: bool) -> dict
     fitting = max(3, (page.right - left) // (widest + 10))
     shown = dict(list(values.items())[:fitting])
     slot = (page.right - left) / len(shown)
-    floor = page.settle(page.bottom - face.height - 1, face.height) - 3
-    ceiling = page.y + face.height + 2
+    floor = page.lift(page.bottom - face.height - 1, face) - 3
+    ceiling = page.settle(page.y, face) + face.height + 4  # a value stands over the highest
     scale = (floor - ceiling) / max(shown.values())
     _axis(page, face, left, floor, ceiling, max(shown.values()), scale)
     tops = [round(floor - value * scale) for value in shown.values()]
@@ -118,9 +118,7 @@ def _upright(page: Page, face: Face, values: dict[str, int], line: bool) -> dict
         elif place:
             page.canvas.line(middles[place - 1], tops[place - 1], middle, top, palette.accent)
     for middle, top, value in zip(middles, tops, shown.values()):
-        over = top - face.height - (3 if line else 0)
-        if page.settle(over, face.height) != over:  # up: below is the bar
-            over = over // RICH_TILE * RICH_TILE + RICH_TILE - face.height
+        over = page.lift(top - face.height - (3 if line else 0), face)  # up: below is the bar
         if line:  # its value stands clear of it
             wide = face.width(str(value)) / 2 + 1
             page.canvas.fill((middle - wide, over + 1, middle + wide, over + face.ascent + 1), palette.paper)
@@ -138,7 +136,7 @@ def _axis(page: Page, face: Face, left: int, floor: int, ceiling: int, highest: 
     for tick in range(0, highest + 1, step):
         y = round(floor - tick * scale)
         top = y - face.ascent + round(face.cap / 2)
-        if page.settle(top, face.height) != top:
+        if not page.angle and off_borders(top, face.height) != top:
             continue
         if across and tick:
             page.canvas.fill((left, y, page.right, y + 1), mix(palette.paper, palette.soft, 0.5))

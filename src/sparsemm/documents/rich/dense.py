@@ -17,9 +17,9 @@ from sparsemm.documents.rich.page import Page
 from sparsemm.documents.rich.source import Source
 
 SIZE = (192, 192)  # width, height in px
-TURNED = 0.3  # share of the pages that are turned
+TURNED = 0.2  # share of the pages that are turned
 _TURN = 4.0  # degrees at most
-_CAPS = (6.0, 11.5)  # px
+_CAPS = (7.5, 12.0)  # px
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _SIGNS = "!\"#$%&'()*+,-./:;<=>?@[]^_{|}~"
 _FIXED = [*v.ANIMALS, *v.ADJECTIVES, *v.THINGS, *v.CITIES, *v.FIRST, *v.LONG_MONTHS, *v.LONG_DAYS]
@@ -47,7 +47,7 @@ def _draw(rng: random.Random, split: str, fonts: str) -> Page | None:
     try:
         while True:
             face = page.face(cap - 0.75, cap + 0.75, rng.choice(group))
-            top = page.row(face.height, rng.choice((0, 0, 1, 2, 4)))
+            top = page.row(face, rng.choice((0, 0, 1, 2, 4)))
             if top is None:
                 return page
             if (text := _line(page, face)) is not None:

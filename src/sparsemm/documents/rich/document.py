@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 from sparsemm.documents.boxes import Box
-from sparsemm.documents.pages import Word
+from sparsemm.documents.pages import TILE, Word
 
-RICH_TILE = 96  # px, side of a vision-tower input
+RICH_TILE = TILE  # px, side of a vision-tower input
 RICH_PATCH = 8  # px
-RICH_SIZES = ((192, 192), (192, 96), (288, 96), (96, 192))  # width, height in px
+RICH_SIZES = ((192, 192), (192, 128), (256, 128), (128, 192))  # width, height in px
+NARROW, LOW, WIDE = 128, 128, 256  # px, among those widths and heights
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparsemm.documents.rich import vocabulary as v
-from sparsemm.documents.rich.document import RICH_TILE
 from sparsemm.documents.rich.face import Face
 from sparsemm.documents.rich.grounds import mix
 from sparsemm.documents.rich.page import Page
 from sparsemm.documents.rich.source import Source
 
-SIZES = {(192, 192): 4, (192, 96): 1, (288, 96): 1}
-TURNED = 0.3  # share of pages that are turned
+SIZES = {(192, 192): 4, (192, 128): 1, (256, 128): 1}
+TURNED = 0.2  # share of pages that are turned
 TITLES = (
     "Order Form",
     "Registration",
@@ -63,7 +62,7 @@ def draw(page: Page) -> None:
     """Paint a form and note a question about every field."""
     rng = page.rng
     face = page.face(8, 10.5)
-    tall = page.size[1] > RICH_TILE
+    tall = page.tall
     if tall:
         page.start()
     stacked = tall and rng.random() < 0.3
@@ -99,7 +98,7 @@ def _title(page: Page) -> None:
     if not page.fits(title, face):
         return
     plate = rng.random() < 0.4
-    top = page.row(face.height + 2 * plate, rng.randint(4, 9) if page.size[1] > RICH_TILE else 3)
+    top = page.row(face, rng.randint(4, 9) if page.tall else 3, pad=2 * plate)
     assert top is not None
     if plate:
         page.canvas.fill((page.left, top, page.right, top + face.height + 2), page.palette.ink)
@@ -117,7 +116,7 @@ def _beside(
     start = column if column is not None else face.width(label) + 8
     if not page.fits(value, face, page.width - start):
         return False
-    top = page.row(face.height, gap)
+    top = page.row(face, gap)
     if top is None:
         return None
     page.write(label, page.left, top, face, ink=mix(page.palette.ink, page.palette.paper, 0.2))
@@ -132,11 +131,11 @@ def _stacked(page: Page, face: Face, field: Field, value: str) -> bool | None:
     small = Face(face.font, 8)
     if not page.fits(value, face, page.width - 10):
         return False
-    height = small.height + face.height + 3
-    top = page.row(height, 4)
-    if top is None:
+    over, top = page.row(small), page.row(face, 4)
+    if over is None or top is None:
         return None
-    page.write(field.label, page.left, top, small, ink=mix(page.palette.ink, page.palette.accent, 0.5))
-    page.canvas.frame((page.left, top + small.height, page.right, top + height), page.palette.soft)
-    page.write(value, page.left + 5, top + small.height + 2, face)
+    page.write(field.label, page.left, over, small, ink=mix(page.palette.ink, page.palette.accent, 0.5))
+    frame = (page.left, over + small.height, page.right, top + face.height + 2)
+    page.canvas.frame(frame, page.palette.soft)
+    page.write(value, page.left + 5, top, face)
     return True

@@ -13,7 +13,7 @@ from sparsemm.documents.boxes import Box
 from sparsemm.documents.fonts import Font
 from sparsemm.documents.pages import Glyph, Word
 from sparsemm.documents.rich.canvas import Canvas, rotated
-from sparsemm.documents.rich.document import RICH_TILE, Question, off_borders, union
+from sparsemm.documents.rich.document import LOW, NARROW, RICH_PATCH, RICH_TILE, Question, off_borders, union
 from sparsemm.documents.rich.face import Face, Placed
 from sparsemm.documents.rich.grounds import Colour, Palette, add_noise, ground
 from sparsemm.documents.rich.source import Source
@@ -45,14 +45,25 @@ class Page:
     canvas: Canvas = field(init=False)
     questions: list[Question] = field(default_factory=list)
     y: int = field(init=False)
+    _free: int = field(init=False)
     _lines: list[list[Word]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.canvas = Canvas(self.size)
         turn = abs(math.sin(math.radians(self.angle))) / 2
         self.left = MARGIN + math.ceil(turn * self.size[1])
-        self.top = self.y = MARGIN + math.ceil(turn * self.size[0])
+        self.top = self.y = self._free = MARGIN + math.ceil(turn * self.size[0])
         self.right, self.bottom = self.size[0] - self.left, self.size[1] - self.top
+
+    @property
+    def tall(self) -> bool:
+        """Whether there is room for a title and more between the lines."""
+        return self.size[1] > LOW
+
+    @property
+    def narrow(self) -> bool:
+        """Whether only small type fits."""
+        return self.size[0] == NARROW
 
     @property
     def width(self) -> int:
@@ -68,17 +79,53 @@ class Page:
         cap = self.rng.randint(round(2 * low), round(2 * high)) / 2
         return Face(font or self.font, cap, self.rng.choice((0.0, 0.25, 0.5, 1.0)))
 
-    def settle(self, top: int, height: int) -> int:
-        """`top`, moved down where a row of that height would cross a tile border of a page that is not turned."""
-        return top if self.angle else off_borders(top, height)
+    def settle(self, top: int, face: Face, height: int | None = None) -> int:
+        """Where a row of that height (None: of the face) may begin, from `top` on: on the grid, off tile borders.
 
-    def row(self, height: int, gap: int = 2) -> int | None:
-        """The top of the next row of that height, or None if the page is full."""
-        top = self.settle(self.y, height)
+        A page that is turned has neither.
+        """
+        if self.angle:
+            return top
+        top += to_grid(top, face)
+        moved = off_borders(top, height or face.height)
+        return moved if moved == top else moved + to_grid(moved, face)
+
+    def lift(self, top: int, face: Face) -> int:
+        """Likewise from `top` on upwards."""
+        while not self.angle and self.settle(top, face) != top:
+            top -= 1
+        return top
+
+    def row(self, face: Face, gap: int = 2, pad: int = 0) -> int | None:
+        """The top of the next row, or None if the page is full.
+
+        Args:
+            face: its type.
+            gap: px to the row after it, about.
+            pad: px that the row is higher than its type.
+        """
+        height = face.height + pad
+        wish = self.y if self.angle else max(self.y - RICH_PATCH // 2, self._free)
+        top = self.settle(wish, face, height)
         if top + height > self.bottom:
             return None
-        self.y = top + height + gap
+        self._free = top + height
+        self.y = self._free + gap
         return top
+
+    def rows(self, face: Face, count: int, gap: int = 2) -> list[int] | None:
+        """The tops of the next `count` rows; None, and nothing is taken, if there is no room for all."""
+        before = self.y, self._free
+        tops = [top for _ in range(count) if (top := self.row(face, gap)) is not None]
+        if len(tops) == count:
+            return tops
+        self.y, self._free = before
+        return None
+
+    def skip(self, height: int) -> None:
+        """Leave px free below the cursor, whatever the grid."""
+        self.y += height
+        self._free = self.y
 
     def fits(self, text: str, face: Face, room: int | None = None) -> bool:
         """Whether a line has room for the text."""
@@ -150,7 +197,7 @@ class Page:
 
     def start(self) -> None:
         """Begin at a random height in the upper third of the page."""
-        room = self.size[1] // 3 if self.size[1] > RICH_TILE else 8
+        room = self.size[1] // 3 if self.tall else 8
         self.y += self.rng.randrange(1 + room) if self.rng.random() < 0.6 else 0
 
     @property
@@ -173,6 +220,11 @@ class Page:
             self.canvas.rotate(self.angle)
         pixels = self.canvas.over(ground(self.rng, self.size, self.palette))
         return Image.fromarray(np.ascontiguousarray(add_noise(self.rng, pixels)))
+
+
+def to_grid(top: int, face: Face) -> int:
+    """Px that a line of type is moved down so that the middle of its capitals is that of a row of patches."""
+    return round(RICH_PATCH / 2 - (top + face.ascent - face.cap / 2)) % RICH_PATCH
 
 
 def _mostly_left(placed: list[Placed]) -> bool:

@@ -7,14 +7,14 @@ from sparsemm.documents.rich.face import Face
 from sparsemm.documents.rich.page import Page
 from sparsemm.documents.rich.source import cents
 
-SIZES = {(192, 192): 2, (96, 192): 2}
-TURNED = 0.3
+SIZES = {(192, 192): 2, (128, 192): 2}
+TURNED = 0.2
 
 
 def draw(page: Page) -> None:
     """Paint a receipt; ask for its sum, its shop, its date, prices and numbers of things."""
     rng, source = page.rng, page.source
-    narrow = page.size[0] == 96
+    narrow = page.narrow
     face = page.face(8, 8.5 if narrow else 10.5)
     page.start()
     shop = source.draw(lambda: f"{rng.choice(v.LAST)} {rng.choice(v.SHOPS)}")
@@ -28,13 +28,13 @@ def draw(page: Page) -> None:
     if rng.random() < 0.7 and page.fits(date, face):
         _centred(page, date, face)
         page.ask(["What is the date?", "When was it paid?", "What date is on the receipt?"], date)
-    page.y += 2
+    page.skip(2)
     lines = _goods(page, face, narrow)
     _sum(page, face, lines)
 
 
 def _centred(page: Page, text: str, face: Face) -> None:
-    top = page.row(face.height)
+    top = page.row(face)
     if top is not None:
         page.write(text, (page.left + page.right) / 2, top, face, align="centre")
 
@@ -54,7 +54,7 @@ def _goods(page: Page, face: Face, narrow: bool) -> int:
             continue
         if page.y + face.height > room:
             break
-        top = page.row(face.height, gap)
+        top = page.row(face, gap)
         if top is None:
             break
         page.write(text, page.left, top, face)
@@ -75,7 +75,7 @@ def _ask_about(page: Page, thing: str, price: str, count: int | None) -> None:
 def _sum(page: Page, face: Face, total: int) -> None:
     rng = page.rng
     page.canvas.dashes(page.left, page.right, page.y, page.palette.ink, rng.choice((1, 3, 6)))
-    page.y += 3
+    page.skip(3)
     label = rng.choice(("Total", "TOTAL", "Sum", "Total:"))
     lines = [(label, total, ["What is the total?", "How much was paid in total?", "What is the sum?"])]
     if rng.random() < 0.4:
@@ -83,7 +83,7 @@ def _sum(page: Page, face: Face, total: int) -> None:
         lines.append(("Cash", cash, ["How much cash was given?"]))
         lines.append(("Change", cash - total, ["How much is the change?", "What is the change?"]))
     for name, amount, asked in lines:
-        top = page.row(face.height)
+        top = page.row(face)
         if top is None or face.width(name) + face.width(cents(amount)) + 4 + page.slack(face) > page.width:
             break
         page.write(name, page.left, top, face)

@@ -8,8 +8,8 @@ from sparsemm.documents.rich import vocabulary as v
 from sparsemm.documents.rich.face import Face
 from sparsemm.documents.rich.page import Page
 
-SIZES = {(192, 96): 3, (192, 192): 2, (288, 96): 2, (96, 192): 1}
-TURNED = 0.5
+SIZES = {(192, 128): 3, (192, 192): 2, (256, 128): 2, (128, 192): 1}
+TURNED = 0.4
 Asked = list[tuple[str, str]]
 SAYS = ("What does the sign say?", "What is written on the sign?", "Read the sign.")
 
@@ -18,7 +18,7 @@ def draw(page: Page) -> None:
     """Paint one sign; ask for its words and for a fact of it."""
     rng = page.rng
     asked: Asked = []
-    narrow = page.size[0] == 96
+    narrow = page.narrow
 
     def make() -> str:
         asked.clear()
@@ -58,7 +58,7 @@ def _tops(page: Page, face: Face, count: int) -> list[int] | None:
     room = page.bottom - page.top - whole - 12
     top, tops = page.top + 6 + max(0, round(room * page.rng.uniform(0.2, 0.8))), []
     for _ in range(count):
-        top = page.settle(top, face.height)
+        top = page.settle(top, face)
         tops.append(top)
         top += face.height + gap
     return tops if top - gap + 6 <= page.bottom else None

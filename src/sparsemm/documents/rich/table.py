@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparsemm.documents.rich import vocabulary as v
-from sparsemm.documents.rich.document import RICH_TILE
+from sparsemm.documents.rich.document import RICH_TILE, WIDE
 from sparsemm.documents.rich.face import Face
 from sparsemm.documents.rich.page import Page
 from sparsemm.documents.rich.source import Source
 
-SIZES = {(192, 192): 4, (288, 96): 2, (192, 96): 1}
-TURNED = 0.25
+SIZES = {(192, 192): 4, (256, 128): 2, (192, 128): 1}
+TURNED = 0.2
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def draw(page: Page) -> None:
     face = page.face(8, 10)
     page.start()
     subject = rng.choice(SUBJECTS)
-    wanted = 3 if page.size[0] == 288 else rng.choice((1, 2, 2))
+    wanted = 3 if page.size[0] == WIDE else rng.choice((1, 2, 2))
     columns = rng.sample(subject.columns, min(wanted, len(subject.columns)))
     rows = _rows(page, subject, columns, rng.randint(3, 8))
     while columns and not _fit(page, face, subject, columns, rows):
@@ -137,10 +137,11 @@ def _widths(face: Face, heads: list[str], rows: list[list[str]]) -> list[int]:
 
 
 def _starts(page: Page, widths: list[int], spread: int) -> list[int]:
-    """Where the columns begin; none lies across a tile border of a page that is not turned. The last entry: the end."""
+    """Where the columns begin, and the end; on a page not turned, none crosses a tile border that need not."""
     x, starts = page.left + 3, []
     for width in widths:
-        if not page.angle and x // RICH_TILE != (x + width) // RICH_TILE:
+        fits = width + 2 <= RICH_TILE
+        if fits and not page.angle and x // RICH_TILE != (x + width) // RICH_TILE:
             x = (x + width) // RICH_TILE * RICH_TILE + 2
         starts.append(x)
         x += width + spread
@@ -165,7 +166,7 @@ def _paint(page: Page, face: Face, heads: list[str], rows: list[list[str]], colu
     gap = rng.randint(2, 6)
     tops = []
     for number, cells in enumerate([heads, *rows]):
-        top = page.row(face.height, gap)
+        top = page.row(face, gap)
         if top is None:
             break
         tops.append(top)

@@ -8,8 +8,8 @@ from sparsemm.documents.rich import vocabulary as v
 from sparsemm.documents.rich.face import wrap
 from sparsemm.documents.rich.page import Page
 
-SIZES = {(192, 96): 3, (192, 192): 2, (288, 96): 2, (96, 192): 1}
-TURNED = 0.35
+SIZES = {(192, 128): 3, (192, 192): 2, (256, 128): 2, (128, 192): 1}
+TURNED = 0.2
 Asked = list[tuple[str, str]]  # questions and answers
 _SENTENCES = 6
 
@@ -17,7 +17,7 @@ _SENTENCES = 6
 def draw(page: Page) -> None:
     """Paint one to four sentences."""
     rng = page.rng
-    face = page.face(8, 8.5 if page.size[0] == 96 else 11)
+    face = page.face(8, 8.5 if page.narrow else 11)
     gap = rng.randint(1, 5)
     page.start()
     for kind in rng.sample(range(_SENTENCES), rng.randint(1, 4 if page.size == (192, 192) else 3)):
@@ -28,13 +28,11 @@ def draw(page: Page) -> None:
             return _sentence(rng, kind, asked)
 
         lines = wrap(page.source.draw(make), lambda line: page.fits(line, face))
-        start = page.y
-        tops = [page.row(face.height, gap) for _ in lines]
-        if None in tops or not all(page.fits(line, face) for line in lines):
-            page.y = start
+        tops = page.rows(face, len(lines), gap) if all(page.fits(line, face) for line in lines) else None
+        if tops is None:
             continue
         for line, top in zip(lines, tops):
-            page.write(line, page.left, top or 0, face)
+            page.write(line, page.left, top, face)
         for prompt, answer in asked:
             page.ask(prompt, answer)
         page.y += rng.choice((0, 4))

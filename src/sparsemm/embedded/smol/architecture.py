@@ -21,12 +21,15 @@ from transformers import (
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from sparsemm.documents.pages import PAGE_SIZES
 from sparsemm.documents.rich.document import RICH_PATCH, RICH_SIZES, RICH_TILE
 from sparsemm.embedded.smol.base import Base
 from sparsemm.families.processors import without_video
 
 LLAVA, QWEN = "smol-llava-next", "smol-qwen2-vl"
 NAMES = (LLAVA, QWEN)
+# Height, width in px of the images that LLaVA-NeXT takes at their own size: all pages, plain and rich.
+PINPOINTS = [[height, width] for width, height in sorted({*PAGE_SIZES, *RICH_SIZES})]
 MERGE = 2  # patches of Qwen2-VL's tower that make an image token, a side
 # SmolLM2's chat format without a system message; images come first.
 _TEMPLATE = (
@@ -113,7 +116,7 @@ def _llava_next(base: Base, tower: Tower) -> Any:
         vision_config=vision,
         text_config=LlamaConfig(**base.shape),
         image_token_index=_token(base, "<image>"),
-        image_grid_pinpoints=[[height, width] for width, height in RICH_SIZES],
+        image_grid_pinpoints=PINPOINTS,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         image_seq_length=(RICH_TILE // RICH_PATCH) ** 2,
@@ -126,7 +129,7 @@ def _llava_next_processor(tokenizer: PreTrainedTokenizerFast, template: str) -> 
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": RICH_TILE},
         crop_size={"height": RICH_TILE, "width": RICH_TILE},
-        image_grid_pinpoints=[[height, width] for width, height in RICH_SIZES],
+        image_grid_pinpoints=PINPOINTS,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
@@ -175,12 +178,12 @@ def _qwen2_vl(base: Base, tower: Tower) -> Any:
 
 
 def _qwen2_vl_processor(tokenizer: PreTrainedTokenizerFast, template: str) -> Any:
-    areas = [width * height for width, height in RICH_SIZES]
+    areas = [width * height for height, width in PINPOINTS]
     images = Qwen2VLImageProcessorPil(
         patch_size=RICH_PATCH // MERGE,
         merge_size=MERGE,
         temporal_patch_size=2,
-        # Pages of RICH_SIZES go in at their own size; twice as much either way still may.
+        # Pages go in at their own size; twice as much either way still may.
         size={"shortest_edge": min(areas) // 2, "longest_edge": 2 * max(areas)},
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,

@@ -1,51 +1,23 @@
-"""Training pages: rich pages and the earlier plain ones, placed as the models' processors place them."""
+"""Training pages: rich pages and the earlier plain ones, cut as the models' processors cut them."""
 
 from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image
 
-from sparsemm.documents.boxes import Box
-from sparsemm.documents.pages import READ_PROMPT, Document, Glyph, Word, generate_document
+from sparsemm.documents.pages import READ_PROMPT, Document, generate_document
 from sparsemm.documents.rich import generate_rich
 from sparsemm.documents.rich.document import RICH_PATCH, RICH_SIZES, RICH_TILE, Question, RichDocument
-from sparsemm.embedded.smol.patches import Shares, shares
+from sparsemm.embedded.smol.patches import Shares
 
-PLAIN = 0.25  # share of the earlier pages
+PLAIN = 0.35  # share of the earlier pages
 CHARTS = 0.35  # of those
 LARGE = 0.5  # of the batches of the largest pages, which take twice the time of others, this share is kept
 READING = 0.35  # share of conversations that begin with reading the page
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A page as a model sees it.
-
-    Attributes:
-        document: its image resized and padded, its boxes likewise.
-        rows, columns: the patches that are kept, without the padding.
-        small: the page as a whole in one tile.
-    """
-
-    document: RichDocument
-    rows: slice
-    columns: slice
-    small: Image.Image
-
-    @property
-    def grid(self) -> Shares:
-        """[rows, columns, HALVES, CLASSES]: what the patches that are kept say."""
-        return self.padded[self.rows, self.columns]
-
-    @property
-    def padded(self) -> Shares:
-        """Likewise with the padding."""
-        return shares(self.document)
 
 
 def as_rich(document: Document) -> RichDocument:
@@ -89,41 +61,9 @@ def turns(document: RichDocument, rng: random.Random, most: int) -> list[tuple[s
     return read + [(question.prompt, question.answer) for question in asked]
 
 
-def placed(document: RichDocument, *, tiled: bool) -> Placed:
-    """A page at its own size, or for tiles in the middle of the one of RICH_SIZES that shows most of it."""
-    image = document.image
-    if not tiled or image.size in RICH_SIZES:
-        columns, rows = (side // RICH_PATCH for side in image.size)
-        small = image.resize((RICH_TILE, RICH_TILE), Image.Resampling.BICUBIC)
-        return Placed(document, slice(0, rows), slice(0, columns), small)
-    width, height = image.size
-    target = max(RICH_SIZES, key=lambda size: (_shown(image.size, size), -size[0] * size[1]))
-    scale = min(target[0] / width, target[1] / height)
-    new_width, new_height = round(width * scale), round(height * scale)
-    left, top = (target[0] - new_width) // 2, (target[1] - new_height) // 2
-    canvas = Image.new("RGB", target)
-    canvas.paste(image.resize((new_width, new_height), Image.Resampling.BICUBIC), (left, top))
-    words = tuple(_moved(word, scale, left, top) for word in document.words)
-    small = image.resize((RICH_TILE, RICH_TILE), Image.Resampling.BICUBIC)
-    page = replace(document, image=canvas, words=words)
-    return Placed(page, _patches(top, new_height), _patches(left, new_width), small)
-
-
-def _patches(start: int, extent: int) -> slice:
-    return slice(start // RICH_PATCH, (start + extent) // RICH_PATCH)
-
-
-def _shown(size: tuple[int, int], target: tuple[int, int]) -> int:
-    """Px of an image that are shown in a target, not counting enlarged ones."""
-    scale = min(target[0] / size[0], target[1] / size[1])
-    return min(int(size[0] * scale) * int(size[1] * scale), size[0] * size[1])
-
-
-def _moved(word: Word, scale: float, left: int, top: int) -> Word:
-    def box(old: Box) -> Box:
-        return old[0] * scale + left, old[1] * scale + top, old[2] * scale + left, old[3] * scale + top
-
-    return Word(word.text, box(word.box), tuple(Glyph(g.char, box(g.box)) for g in word.glyphs))
+def small(document: RichDocument) -> torch.Tensor:
+    """The page as a whole in one tile, as LLaVA-NeXT's processor makes it, [1, 3, RICH_TILE, RICH_TILE]."""
+    return pixels(document.image.resize((RICH_TILE, RICH_TILE), Image.Resampling.BICUBIC))[None]
 
 
 def pixels(image: Image.Image) -> torch.Tensor:

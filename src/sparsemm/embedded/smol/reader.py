@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
-from sparsemm.documents.rich.document import RICH_PATCH, RICH_TILE
+from sparsemm.documents.rich.document import RICH_PATCH, RICH_TILE, RichDocument
 from sparsemm.embedded.smol import lora
 from sparsemm.embedded.smol.architecture import IMAGE, LLAVA, MERGE, TOWERS, Tower, build
 from sparsemm.embedded.smol.base import Base
-from sparsemm.embedded.smol.pages import Placed, cut, cut_shares, pixels
-from sparsemm.embedded.smol.patches import CLASSES, HALVES, SYMBOLS
+from sparsemm.embedded.smol.pages import cut, cut_shares, pixels, small
+from sparsemm.embedded.smol.patches import CLASSES, HALVES, SYMBOLS, shares
 
 SIDE = RICH_TILE // RICH_PATCH
 SECOND = 0.6  # weight of what stands in a patch's right half
@@ -140,66 +140,62 @@ class Reader(nn.Module):
         before = merger.mlp[1](merger.mlp[0](merger.ln_q(hidden).view(-1, merger.hidden_size)))
         return before, merger.mlp[2](before)
 
-    def image_tokens(self, pages: Sequence[Placed]) -> tuple[torch.Tensor, torch.Tensor]:
+    def image_tokens(self, pages: Sequence[RichDocument]) -> tuple[torch.Tensor, torch.Tensor]:
         """The image tokens of pages one after the other, as the model packs them, and what the glyph classifier sees.
 
         Returns:
             [tokens, hidden], and features before the projector's last layer, [patches, width].
         """
         if not self.tiled:
-            patches = torch.cat([_patchify(pixels(page.document.image)) for page in pages])
-            sizes = [
-                (p.document.image.height // RICH_PATCH, p.document.image.width // RICH_PATCH) for p in pages
-            ]
-            before, after = self._merged(patches, sizes)
+            patches = torch.cat([_patchify(pixels(page.image)) for page in pages])
+            before, after = self._merged(patches, [_grid(page) for page in pages])
             return after, before
-        tiles = [torch.cat([pixels(page.small)[None], cut(pixels(page.document.image))]) for page in pages]
+        tiles = [torch.cat([small(page), cut(pixels(page.image))]) for page in pages]
         before, features = self.see(torch.cat(tiles))
         packed = []
         for page, part in zip(pages, torch.split(features, [len(each) for each in tiles])):
             packed += [part[0], self._packed(page, part[1:])]
         return torch.cat(packed), before.flatten(0, 1)
 
-    def patch_shares(self, pages: Sequence[Placed]) -> torch.Tensor:
+    def patch_shares(self, pages: Sequence[RichDocument]) -> torch.Tensor:
         """What the patches of `image_tokens` say, [patches, HALVES, CLASSES]; small images are blank."""
         if not self.tiled:
-            return torch.cat([torch.from_numpy(page.grid).flatten(0, 1) for page in pages])
+            return torch.cat([torch.from_numpy(shares(page)).flatten(0, 1) for page in pages])
         blank = blank_shares(1)[0]
-        return torch.cat([part for page in pages for part in (blank, cut_shares(page.padded).flatten(0, 1))])
+        return torch.cat([part for page in pages for part in (blank, cut_shares(shares(page)).flatten(0, 1))])
 
-    def _packed(self, page: Placed, tiles: torch.Tensor) -> torch.Tensor:
+    def _packed(self, page: RichDocument, tiles: torch.Tensor) -> torch.Tensor:
         """The high-resolution grid with a newline after each row, [rows * (columns + 1), hidden]."""
-        rows, columns = page.document.image.height // RICH_TILE, page.document.image.width // RICH_TILE
-        grid = tiles.view(rows, columns, SIDE, SIDE, -1).transpose(1, 2)
-        grid = grid.reshape(rows * SIDE, columns * SIDE, -1)[page.rows, page.columns]
-        return self._with_newlines(grid)
+        rows, columns = _grid(page)
+        grid = tiles.view(rows // SIDE, columns // SIDE, SIDE, SIDE, -1).transpose(1, 2)
+        return self._with_newlines(grid.reshape(rows, columns, -1))
 
     def _with_newlines(self, grid: torch.Tensor) -> torch.Tensor:
         newline = self.whole.model.image_newline.expand(grid.shape[0], 1, -1)
         return torch.cat([grid, newline], dim=1).flatten(0, 1)
 
-    def meanings(self, shares: torch.Tensor) -> torch.Tensor:
+    def meanings(self, said: torch.Tensor) -> torch.Tensor:
         """What a patch should read as, [..., hidden] from shares [..., HALVES, CLASSES].
 
         That is its characters' embeddings, those of the right half with less weight, and as much of the embedding of a
         space, or inside a word of "_", as the characters leave.
         """
-        characters = shares[..., 1:-1]
+        characters = said[..., 1:-1]
         weights = characters[..., 0, :] + SECOND * characters[..., 1, :]
         rest = (1 - characters.sum((-1, -2))).clamp(min=0)
-        joint = rest * (shares[..., -1].sum(-1) > shares[..., 0].sum(-1))
+        joint = rest * (said[..., -1].sum(-1) > said[..., 0].sum(-1))
         ends = torch.stack([rest - joint, joint], dim=-1)
         return weights @ self.table[1:-1] + ends @ self.table[[0, -1]]
 
-    def text_tokens(self, pages: Sequence[Placed]) -> torch.Tensor:
+    def text_tokens(self, pages: Sequence[RichDocument]) -> torch.Tensor:
         """Image tokens without images: what each patch of the grid should read as; there is no small image."""
-        grids = [self.meanings(torch.from_numpy(page.grid)) for page in pages]
+        grids = [self.meanings(torch.from_numpy(shares(page))) for page in pages]
         return torch.cat([self._with_newlines(grid) if self.tiled else grid.flatten(0, 1) for grid in grids])
 
-    def layout(self, page: Placed, *, small: bool = True) -> Layout:
+    def layout(self, page: RichDocument, *, whole: bool = True) -> Layout:
         """The beginning of a conversation about a page, with the small image of the whole or without."""
-        rows, columns = page.rows.stop - page.rows.start, page.columns.stop - page.columns.start
-        base = SIDE * SIDE if self.tiled and small else 0
+        rows, columns = _grid(page)
+        base = SIDE * SIDE if self.tiled and whole else 0
         tokens = base + rows * (columns + 1) if self.tiled else rows * columns
         before, _, after = IMAGE[self.name]
         ids = [*self.ids("<|im_start|>user\n" + before), *[self.image_id] * tokens, *self.ids(after)]
@@ -241,6 +237,11 @@ def blank_shares(tiles: int) -> torch.Tensor:
     blank = torch.zeros(tiles, SIDE * SIDE, HALVES, CLASSES)
     blank[..., 0] = 1
     return blank
+
+
+def _grid(page: RichDocument) -> tuple[int, int]:
+    """Rows and columns of patches."""
+    return page.image.height // RICH_PATCH, page.image.width // RICH_PATCH
 
 
 def _frozen(key: str) -> bool:

@@ -19,10 +19,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from sparsemm.documents.rich.dense import generate_dense
+from sparsemm.documents.rich.document import RichDocument
 from sparsemm.embedded.smol.assemble import ADAPTER, save_adapter
 from sparsemm.embedded.smol.base import Base, load_base
-from sparsemm.embedded.smol.pages import Placed, cut, cut_shares, draw, draw_alike, pixels, placed, turns
-from sparsemm.embedded.smol.patches import CLASSES
+from sparsemm.embedded.smol.pages import cut, cut_shares, draw, draw_alike, pixels, small, turns
+from sparsemm.embedded.smol.patches import CLASSES, shares
 from sparsemm.embedded.smol.reader import Reader, blank_shares
 from sparsemm.embedded.smol.start import take_tower
 from sparsemm.embedded.stages import Compute, Schedule, run_schedule
@@ -71,24 +72,24 @@ class Recipe:
 
 RECIPE = Recipe(
     (
-        Stage("tower", 2600, 8, 1.5e-3, blank=0.3, full=0.6),
+        Stage("tower", 4500, 8, 1.5e-3, blank=0.3, full=0.6),
         Stage("projector", 150, 8, 1e-3, blank=0.2, full=0.6),
-        Stage("text", 60, 4, 1e-3),
+        Stage("text", 110, 4, 1e-3),
         Stage("joint", 220, 4, 7e-4, questions=8, dense=0.5),
     )
 )
 
 
 def _conversations(
-    reader: Reader, pages: Sequence[Placed], rng: random.Random, questions: int, *, small: bool = True
+    reader: Reader, pages: Sequence[RichDocument], rng: random.Random, questions: int, *, whole: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """ids and targets [B, S] (-100 outside the answers) and positions of conversations about pages."""
-    layouts = [reader.layout(page, small=small) for page in pages]
+    layouts = [reader.layout(page, whole=whole) for page in pages]
     rows = []
     for page, layout in zip(pages, layouts):
         ids = list(layout.ids)
         targets = [-100] * len(ids)
-        for number, (prompt, answer) in enumerate(turns(page.document, rng, questions)):
+        for number, (prompt, answer) in enumerate(turns(page, rng, questions)):
             opening = "<|im_start|>user\n" if number else "\n"
             asked = reader.ids(f"{opening}{prompt}<|im_end|>\n<|im_start|>assistant\n")
             said = [*reader.spell(answer), *reader.ids("<|im_end|>")]
@@ -107,10 +108,10 @@ def _conversations(
 
 
 def _answers(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    pages = [placed(page, tiled=reader.tiled) for page in draw_alike(seed, stage.batch)]
+    pages = draw_alike(seed, stage.batch)
     as_text = stage.kind == "text"
     rng = random.Random(f"{seed}-turns")
-    ids, targets, positions = _conversations(reader, pages, rng, stage.questions, small=not as_text)
+    ids, targets, positions = _conversations(reader, pages, rng, stage.questions, whole=not as_text)
     if as_text:
         return reader.answer_loss(ids, targets, reader.text_tokens(pages), positions)
     tokens, features = reader.image_tokens(pages)
@@ -130,7 +131,7 @@ def tiles(
     sparse: float = 1.0,
     full: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tiles of `count` pages, [N, 3, 96, 96], and what their patches say, [N, patches, HALVES, CLASSES].
+    """Tiles of `count` pages, [N, 3, RICH_TILE, RICH_TILE], and what their patches say, [N, patches, HALVES, CLASSES].
 
     Where a model sees small images of whole pages, they are among the tiles and read as blank.
 
@@ -147,55 +148,53 @@ def tiles(
     images, wanted = [], []
     for _ in range(count):
         crowded = full > 0 and rng.random() < full
-        drawn = (generate_dense if crowded else draw)(rng, fonts=fonts, split=split)
-        page = placed(drawn, tiled=True)
-        said = cut_shares(page.padded)
-        images.append(cut(pixels(page.document.image)))
+        page = (generate_dense if crowded else draw)(rng, fonts=fonts, split=split)
+        images.append(cut(pixels(page.image)))
+        wanted.append(cut_shares(shares(page)))
         if reader.tiled and not crowded:
-            images.append(pixels(page.small)[None])
-            said = torch.cat([said, blank_shares(1)])
-        wanted.append(said)
-    image, shares = torch.cat(images), torch.cat(wanted)
-    texts = (_with_character(shares)).sum(1).tolist()
+            images.append(small(page))
+            wanted.append(blank_shares(1))
+    image, said = torch.cat(images), torch.cat(wanted)
+    texts = _with_character(said).sum(1).tolist()
     kept = [number for number, text in enumerate(texts) if text >= TEXTS or rng.random() < sparse]
-    return image[kept], shares[kept]
+    return image[kept], said[kept]
 
 
-def _with_character(shares: torch.Tensor) -> torch.Tensor:
+def _with_character(said: torch.Tensor) -> torch.Tensor:
     """Which patches have a character, or are inside a word: bool [...], from shares [..., HALVES, CLASSES]."""
-    return (shares[..., 0] < 0.5).any(-1)
+    return (said[..., 0] < 0.5).any(-1)
 
 
 def _glyph_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, shares = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
-    return _class_loss(reader, stage, reader.see(images)[0], shares)
+    images, said = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
+    return _class_loss(reader, stage, reader.see(images)[0], said)
 
 
 def _class_loss(
-    reader: Reader, stage: Stage, features: torch.Tensor, shares: torch.Tensor
+    reader: Reader, stage: Stage, features: torch.Tensor, said: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and accuracy of the glyph classifier on features [..., width], shares [..., HALVES, CLASSES]."""
     logits = reader.glyphs(features).unflatten(-1, (-1, CLASSES))  # [..., HALVES, CLASSES]
-    weight = shares[..., 0] * stage.blank + (1 - shares[..., 0])
-    loss = F.cross_entropy(logits.flatten(0, -2), shares.flatten(0, -2), reduction="none")
-    return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, shares)
+    weight = said[..., 0] * stage.blank + (1 - said[..., 0])
+    loss = F.cross_entropy(logits.flatten(0, -2), said.flatten(0, -2), reduction="none")
+    return (loss * weight.flatten()).sum() / weight.sum(), glyph_accuracy(logits, said)
 
 
-def glyph_accuracy(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+def glyph_accuracy(logits: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
     """Of the halves that a character is wholly or nearly in, the share in which it is the likeliest class."""
-    sure = shares[..., 1:-1].amax(-1) > 0.8
-    return (logits.argmax(-1) == shares.argmax(-1))[sure].float().mean()
+    sure = said[..., 1:-1].amax(-1) > 0.8
+    return (logits.argmax(-1) == said.argmax(-1))[sure].float().mean()
 
 
 def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images, shares = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
+    images, said = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
     _, out = reader.see(images)
-    wanted = reader.meanings(shares)
-    seen = _with_character(shares)
+    wanted = reader.meanings(said)
+    seen = _with_character(said)
     weight = torch.where(seen, 1.0, stage.blank)
     loss = (out - wanted).square().mean(-1) / reader.table.square().mean()
     with torch.no_grad():
-        characters = shares[..., 1:-1]
+        characters = said[..., 1:-1]
         alone = characters[..., 0, :].amax(-1) > 0.8  # the patch reads as this character, more or less
         nearest = torch.cdist(out[alone], reader.table[1:-1]).argmin(-1)
         right = (nearest == characters[..., 0, :][alone].argmax(-1)).float().mean()
