@@ -102,8 +102,8 @@ MASKINGS = ("output", "released")
 RANKINGS = ("float32", "model")
 # When a prompt is compressed: with its question in it, or up to its image alone, before a question is known.
 QUESTIONS = ("aware", "agnostic")
-# Kinds of further probe sets, and the generated scenes that a model can read: upper-case letters and digits in tiles
-# of 64 px, or everything in tiles of 96 px.
+# Kinds of further probe sets, and the generated scenes that a model can read: upper-case letters and digits, or
+# everything.
 PROBE_KINDS = ("scripts", "wild", "shapes")
 DOCUMENTS = ("plain", "rich")
 # For labels that are not in METHODS, such as "sparsemm[rho=0.3]".

@@ -77,6 +77,7 @@ def answer(
         max_new_tokens=longest,
         stop=end_tokens(loaded.model),
         generation=settings.generation,
+        same=[sample.image_id for sample in readable],
     )
     decode = loaded.processor.tokenizer.decode
     texts = [

@@ -19,6 +19,7 @@ from sparsemm.cache.layer import AttendingCacheLayer, AttentionInputs
 from sparsemm.cache.ragged import RaggedCache, TokenSelector, valid_tokens
 from sparsemm.families import family_of
 from sparsemm.generation.chunking import chunked
+from sparsemm.generation.packing import Packing
 from sparsemm.generation.selector import ImageTokens, find_image_tokens, token_selector
 from sparsemm.models.loading import shape
 from sparsemm.models.text import text_layers
@@ -63,47 +64,72 @@ class Prefilled:
 
 @torch.no_grad()
 def capture_prefill(
-    model: PreTrainedModel, inputs: Mapping[str, Any], callback: Callable[[PrefillLayer], None]
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    callback: Callable[[PrefillLayer], None],
+    *,
+    same: Sequence[str] | None = None,
 ) -> Prefilled:
-    """Run a prompt once and hand every layer's full keys and values to a callback.
+    """Run prompts once and hand every layer's full keys and values to a callback.
 
     Args:
         model: a vision-language model.
         inputs: what `generate` would get (left padded); encoded images (`mm_encoder_outputs`) may stand in for pixels.
             Positions are those of `generate`, so decoding from `next_position` gives the same numbers.
         callback: called for each layer right after its attention.
+        same: a name of every prompt's image or images. Prompts of one name share what they begin with, if it includes
+            them: it is computed once, and the callback gets it for each of them all the same.
     """
     mask = inputs.get("attention_mask")
     if mask is None:
         mask = torch.ones_like(inputs["input_ids"])
     positions, following = family_of(model).prefill_positions(model, {**inputs, "attention_mask": mask})
-    padded = not bool((mask == 1).all())
+    valid = None if bool((mask == 1).all()) else mask
     images = functools.cache(functools.partial(find_image_tokens, model, inputs.get("input_ids")))
-    layers = [_CaptureLayer(index, callback, images) for index in range(len(text_layers(model)))]
+    packing = None
+    if same is not None:
+        packing = Packing.of(inputs["input_ids"], mask, shape(model).image_token_id, same)
+    if packing is None:
+        given = {**_without_mask(inputs), "attention_mask": valid, "position_ids": positions}
+    else:
+        given = {**packing.inputs(inputs, positions), "attention_mask": None}
+    layers = [
+        _CaptureLayer(index, callback, images, packing, valid) for index in range(len(text_layers(model)))
+    ]
     with ragged_attention_in(model):
         out = model(
-            **_without_mask(inputs),
-            attention_mask=mask if padded else None,
-            position_ids=positions,
+            **given,
             past_key_values=Cache(layers=list(layers)),
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=1 if packing is None else packing.last,
         )
-    return Prefilled(out.logits[:, -1], following)
+    return Prefilled(out.logits[:, -1] if packing is None else out.logits[0], following)
 
 
 class _CaptureLayer(AttendingCacheLayer):  # type: ignore[no-untyped-call]
-    """Stores nothing; calls back with what the attention function was given."""
+    """Stores nothing; calls back with what the attention function was given, or with that of a packed batch."""
 
-    def __init__(self, index: int, callback: Callable[[PrefillLayer], None], images: ImageTokens) -> None:
+    def __init__(
+        self,
+        index: int,
+        callback: Callable[[PrefillLayer], None],
+        images: ImageTokens,
+        packing: Packing | None,
+        valid: torch.Tensor | None,
+    ) -> None:
         super().__init__()
         self.index, self.callback, self.images = index, callback, images
+        self.packing, self.valid = packing, None if valid is None else valid.bool()
 
     def attend(self, inputs: AttentionInputs) -> torch.Tensor:
-        out = inputs.causal_attention()
-        valid = valid_tokens(inputs.mask, inputs.query.shape[2])
-        given = inputs.query, inputs.key, inputs.value, valid, inputs.scaling
-        self.callback(PrefillLayer(self.index, *given, self.images))
+        query, key, value = inputs.query, inputs.key, inputs.value
+        if self.packing is None:
+            out = inputs.causal_attention()
+            valid = valid_tokens(inputs.mask, query.shape[2])
+        else:
+            out, valid = self.packing.attend(inputs), self.valid
+            query, key, value = (self.packing.unpack(states) for states in (query, key, value))
+        self.callback(PrefillLayer(self.index, query, key, value, valid, inputs.scaling, self.images))
         return out
 
 

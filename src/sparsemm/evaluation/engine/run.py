@@ -52,6 +52,7 @@ def run_cells(
     stop: Collection[int],
     generation: str = "model",
     cost: PassCost | None = None,
+    same: Sequence[str] | None = None,
 ) -> EngineOutput:
     """Greedy answers of every policy for every sample, equal to those of separate `compress` + `generate` runs.
 
@@ -63,6 +64,8 @@ def run_cells(
         stop: token ids that end an answer.
         generation: "model": the settings of the model's generation_config act as in `generate`; "plain": none does.
         cost: what a forward pass costs, by which drafts are cut; that of the model's device if left out.
+        same: a name of every sample's image: what prompts of one image begin with is prefilled once. K and V of each
+            sample are held whole all the same, as long as its rows are decoded.
 
     Raises:
         InputError: for settings of generation_config that greedy decoding cannot follow.
@@ -77,7 +80,7 @@ def run_cells(
     num_layers = int(model.config.get_text_config().num_hidden_layers)
     held: list[HeldLayer] = []
     prefilled = capture_prefill(
-        model, inputs, lambda seen: held.append(hold_layer(seen, policies, num_layers))
+        model, inputs, lambda seen: held.append(hold_layer(seen, policies, num_layers)), same=same
     )
     lengths = [value.shape[1] for value in held[0].values]
     beyond = torch.stack([layer.keep for layer in held], 2)  # [C, B, L, Hkv]
