@@ -83,6 +83,29 @@ def test_a_page_is_drawn_once_and_one_at_a_time(name: str, monkeypatch: pytest.M
     assert not drawn
 
 
+@pytest.mark.parametrize("name", ["synth-docvqa", "synth-chart", "docs-vqa", "docs-chart"])
+def test_several_questions_are_asked_about_a_page(name: str) -> None:
+    asked = list(get_benchmark(name, questions=4).load(12, seed=0))
+    alone = list(get_benchmark(name, questions=1).load(3, seed=0))
+    pages: dict[str, list[Any]] = {}
+    for sample in asked:
+        pages.setdefault(sample.image_id, []).append(sample)
+    assert list(pages) == [sample.image_id for sample in alone]
+    for first, samples in zip(alone, pages.values(), strict=True):
+        assert 2 <= len(samples) <= 4
+        assert len({sample.data["question"] for sample in samples}) == len(samples)
+        assert samples[0].data == first.data
+        assert len({sample.id for sample in samples}) == len(samples)
+
+
+@pytest.mark.parametrize(("name", "number"), [("synth-ocr", 2), ("docs-ocr", 3), ("synth-docvqa", 0)])
+def test_questions_that_cannot_be_asked_are_refused(name: str, number: int) -> None:
+    with pytest.raises(InputError, match=f"benchmarks.{name}.questions: {number} cannot be asked; "):
+        get_benchmark(name, questions=number)
+    with pytest.raises(InputError, match="benchmarks.gqa.questions: they come with the data set"):
+        get_benchmark("gqa", questions=number)
+
+
 def test_synth_ocr_accepts_the_whole_page() -> None:
     sample = next(iter(get_benchmark("synth-ocr").load(1, seed=0)))
     page = f"ABC 1234\nDEF {sample.answers[0]}\nXYZ 9"

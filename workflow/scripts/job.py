@@ -106,7 +106,8 @@ class Job:
         from sparsemm.benchmarks import get_benchmark
 
         entry = self.snakemake.params.benchmark
-        return get_benchmark(self.snakemake.wildcards.benchmark, max_new_tokens=entry.get("max_new_tokens"))
+        options = {key: entry[key] for key in ("max_new_tokens", "questions") if key in entry}
+        return get_benchmark(self.snakemake.wildcards.benchmark, **options)
 
     def head_scores(self) -> Any:
         """The visual scores that the rule reads. Raises InputError where they are another model's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_two, draw_rich
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_all, draw_rich
 from sparsemm.metrics import relaxed_accuracy
 
 
@@ -14,7 +14,7 @@ def _score(row: Row, prediction: str) -> float:
 
 
 def _benchmark(name: str, fonts: str) -> SyntheticBenchmark:
-    draw = partial(draw_rich, ask=ask_two, kinds=("chart",), fonts=fonts)
+    draw = partial(draw_rich, ask=ask_all, kinds=("chart",), fonts=fonts)
     return SyntheticBenchmark(name, "relaxed accuracy", new_tokens=8, draw=draw, score=_score, questions=2)
 
 

@@ -26,7 +26,7 @@ def _score(row: Row, prediction: str) -> float:
 
 def _benchmark(name: str, fonts: str) -> SyntheticBenchmark:
     draw = partial(draw_rich, ask=_ask, kinds=("text",), fonts=fonts)
-    return SyntheticBenchmark(name, "ANLS", new_tokens=160, draw=draw, score=_score)
+    return SyntheticBenchmark(name, "ANLS", new_tokens=160, draw=draw, score=_score, several=False)
 
 
 DOCS_OCR = _benchmark("docs-ocr", "train")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_two, draw_rich
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_all, draw_rich
 from sparsemm.metrics import anls
 
 
@@ -14,7 +14,7 @@ def _score(row: Row, prediction: str) -> float:
 
 
 def _benchmark(name: str, fonts: str) -> SyntheticBenchmark:
-    draw = partial(draw_rich, ask=ask_two, kinds=("form", "receipt", "table", "sign"), fonts=fonts)
+    draw = partial(draw_rich, ask=ask_all, kinds=("form", "receipt", "table", "sign"), fonts=fonts)
     return SyntheticBenchmark(name, "ANLS", new_tokens=32, draw=draw, score=_score, questions=2)
 
 

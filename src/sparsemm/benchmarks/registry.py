@@ -42,6 +42,7 @@ def get_benchmark(
     name: str,
     *,
     max_new_tokens: int | None = None,
+    questions: int | None = None,
     hub: str | Sequence[str] | None = None,
     folder: str | Path | None = None,
 ) -> Benchmark:
@@ -50,12 +51,13 @@ def get_benchmark(
     Args:
         name: one of `benchmark_names()`.
         max_new_tokens: the longest answer, for every family, in place of the benchmark's own.
+        questions: about one image at most, in place of the benchmark's own; of drawn documents alone.
         hub: ids of its data set, in the order in which they are tried, in place of its own.
         folder: where its fetched rows are, in place of data/benchmarks/<name>.
 
     Raises:
-        InputError: for an unknown name, a length that is not positive, no id, or a hub or folder for a benchmark that
-            is not from the hub.
+        InputError: for an unknown name, a length or a number of questions that is not positive, several questions
+            where there can be one, no id, or a hub or folder for a benchmark that is not from the hub.
     """
     if name not in BENCHMARKS:
         raise InputError(f"benchmarks.{name}: unknown benchmark; use one of {', '.join(BENCHMARKS)}")
@@ -68,6 +70,14 @@ def get_benchmark(
                 f"benchmarks.{name}.max_new_tokens: {max_new_tokens} is not positive; use 1 or more"
             )
         changes["new_tokens"] = max_new_tokens
+    if questions is not None:
+        several = getattr(found, "several", None)
+        if several is None:
+            raise InputError(f"benchmarks.{name}.questions: they come with the data set; leave the key out")
+        if questions < 1 or (questions > 1 and not several):
+            can = "use 1 or more" if several else "there is one about an image; leave the key out"
+            raise InputError(f"benchmarks.{name}.questions: {questions} cannot be asked; {can}")
+        changes["questions"] = questions
     if hub is not None:
         changes["hub"] = (hub,) if isinstance(hub, str) else tuple(hub)
         if not changes["hub"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value, draw_page
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_values, draw_page
 from sparsemm.metrics import relaxed_accuracy
 
 
@@ -17,6 +17,6 @@ SYNTH_CHART = SyntheticBenchmark(
     "synth-chart",
     "relaxed accuracy",
     new_tokens=8,
-    draw=partial(draw_page, ask=ask_value, kind="chart"),
+    draw=partial(draw_page, ask=ask_values, kind="chart"),
     score=_score,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sparsemm.benchmarks.base import Row
-from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_value, draw_page
+from sparsemm.benchmarks.synthetic import SyntheticBenchmark, ask_values, draw_page
 from sparsemm.metrics import anls
 
 
@@ -14,5 +14,5 @@ def _score(row: Row, prediction: str) -> float:
 
 
 SYNTH_DOCVQA = SyntheticBenchmark(
-    "synth-docvqa", "ANLS", new_tokens=12, draw=partial(draw_page, ask=ask_value), score=_score
+    "synth-docvqa", "ANLS", new_tokens=12, draw=partial(draw_page, ask=ask_values), score=_score
 )

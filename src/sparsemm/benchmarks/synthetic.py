@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Asked = tuple[str, str]  # question, answer
-Ask = Callable[[Document, random.Random], Asked]
+Ask = Callable[[Document, random.Random], Sequence[Asked]]
 AskRich = Callable[[RichDocument, random.Random], Sequence[Asked]]
 
 
 class Drawn(NamedTuple):
-    """An image and what is asked about it."""
+    """An image and all that can be asked about it, in the order in which it is."""
 
     image: Image.Image
     asked: Sequence[Asked]
@@ -39,9 +39,10 @@ class SyntheticBenchmark:
 
     Args:
         new_tokens: the longest answer, for every family.
-        draw: an image and `questions` questions with answers from a generator of random numbers.
+        draw: an image and questions with answers from a generator of random numbers.
         score: the metric of a row, in [0, 1], the same in every rule set.
-        questions: questions about one image.
+        questions: about one image, at most: those about one that answers fewer.
+        several: whether there can be more than one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class SyntheticBenchmark:
     draw: Callable[[random.Random], Drawn] = field(repr=False)
     score: Callable[[Row, str], float] = field(repr=False)
     questions: int = 1
+    several: bool = True
 
     @property
     def rules(self) -> Mapping[str, Metric]:
@@ -79,7 +81,9 @@ class SyntheticBenchmark:
             drawn = self.draw(random.Random(f"{self.name}-{seed}-{index}"))
             own = f"{self.name}-{index:06d}"
             image = EncodedImage.of(own, drawn.image)
-            for turn, (question, answer) in enumerate(drawn.asked[: count - index * self.questions]):
+            for turn, (question, answer) in enumerate(
+                drawn.asked[: min(self.questions, count - index * self.questions)]
+            ):
                 data = {"question": question, "answers": [answer]}
                 name = own if self.questions == 1 else f"{own}-{turn}"
                 yield Sample(name, own, (answer,), data, image)
@@ -90,15 +94,16 @@ class SyntheticBenchmark:
 
 
 def draw_page(rng: random.Random, *, ask: Ask, kind: str = "page") -> Drawn:
-    """A page or a chart in one face, and one question about it."""
+    """A page or a chart in one face, and questions about it."""
     document = generate_document(rng, split="eval", kind=kind)
-    return Drawn(document.image, [ask(document, rng)])
+    return Drawn(document.image, ask(document, rng))
 
 
-def ask_value(document: Document, rng: random.Random) -> Asked:
-    """Ask for the value of one key of a page, or of one bar of a chart."""
-    line = rng.choice(document.lines)
-    return document.question(line), line.value
+def ask_values(document: Document, rng: random.Random) -> list[Asked]:
+    """Ask for the value of every key of a page, or of every bar of a chart, in random order."""
+    first = rng.choice(document.lines)
+    others = [line for line in document.lines if line is not first]
+    return [(document.question(line), line.value) for line in [first, *rng.sample(others, len(others))]]
 
 
 def draw_rich(rng: random.Random, *, ask: AskRich, kinds: Sequence[str], fonts: str) -> Drawn:
@@ -107,6 +112,7 @@ def draw_rich(rng: random.Random, *, ask: AskRich, kinds: Sequence[str], fonts: 
     return Drawn(document.image, ask(document, rng))
 
 
-def ask_two(document: RichDocument, rng: random.Random) -> list[Asked]:
-    """Two of the questions that a page answers."""
-    return [(question.prompt, question.answer) for question in rng.sample(document.questions, 2)]
+def ask_all(document: RichDocument, rng: random.Random) -> list[Asked]:
+    """The questions that a page answers, two or more, in random order."""
+    asked = rng.sample(document.questions, len(document.questions))
+    return [(question.prompt, question.answer) for question in asked]

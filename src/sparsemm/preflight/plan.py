@@ -138,7 +138,7 @@ def tasks(config: Mapping[str, Any], models: Mapping[str, Model], cells: Mapping
     for name, entry in config["benchmarks"].items():
         data, benchmark = (
             data_of(name, entry),
-            get_benchmark(name, max_new_tokens=entry.get("max_new_tokens")),
+            get_benchmark(name, max_new_tokens=entry.get("max_new_tokens"), questions=entry.get("questions")),
         )
         for model in (models[each] for each in entry.get("models", config["models"]) if each in models):
             prompts = prompts_of(
