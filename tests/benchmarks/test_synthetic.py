@@ -102,7 +102,7 @@ def test_several_questions_are_asked_about_a_page(name: str) -> None:
 def test_questions_that_cannot_be_asked_are_refused(name: str, number: int) -> None:
     with pytest.raises(InputError, match=f"benchmarks.{name}.questions: {number} cannot be asked; "):
         get_benchmark(name, questions=number)
-    with pytest.raises(InputError, match="benchmarks.gqa.questions: they come with the data set"):
+    with pytest.raises(InputError, match=r"benchmarks\.gqa\.questions: they come with the data set"):
         get_benchmark("gqa", questions=number)
 
 
