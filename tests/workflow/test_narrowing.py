@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,20 @@ def test_a_benchmark_of_other_models_is_left_without_models() -> None:
     checks.check(config)
     assert config["benchmarks"]["mmbench"]["models"] == []
     assert "models" not in config["benchmarks"]["docvqa"]
+
+
+def test_benchmarks_of_other_models_go_where_a_file_brings_models_alone(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    models = {"mine": {"path": "mine", "family": "qwen2_vl", "dtype": "float32"}}
+    own.write_text(yaml.safe_dump({"models": models}))
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for name, entry in config["benchmarks"].items():
+        entry.update({} if name == "synth-docvqa" else {"models": ["tiny-llava-next-vicuna"]})
+    config = narrowing.selected(config | {"models": models}, [str(own)])
+    checks.check(config)
+    assert list(config["benchmarks"]) == ["synth-docvqa"]
+    assert list(config["ablations"]) == ["parts", "probe"], "that of rho is of synth-ocr"
+    assert config["masking"]["benchmarks"] == ["synth-docvqa"]
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:

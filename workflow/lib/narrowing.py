@@ -49,7 +49,23 @@ def selected(config: Config, overrides: list[str]) -> Config:
         result["benchmarks"] = {
             name: _of_models(entry, result["models"]) for name, entry in result["benchmarks"].items()
         }
+    if _named("models", overrides) and not _named("benchmarks", overrides):
+        result = _of_these_models(result)  # the default's benchmarks with other models
     return result
+
+
+def _named(section: str, overrides: list[str]) -> bool:
+    """Whether a configuration file that is passed has the section."""
+    return any(
+        section in (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}) for path in overrides
+    )
+
+
+def _of_these_models(config: Config) -> Config:
+    """`config` without benchmarks, and what stands on them, that are for other models than its own."""
+    of_models = {name: _of_models(entry, config["models"]) for name, entry in config["benchmarks"].items()}
+    benchmarks = {name: entry for name, entry in of_models.items() if entry.get("models") != []}
+    return _without_benchmarks(config | {"benchmarks": benchmarks}, of_models.keys() - benchmarks.keys())
 
 
 def without_base(config: Config) -> tuple[Config, str | None]:
@@ -69,10 +85,7 @@ def without_base(config: Config) -> tuple[Config, str | None]:
     if wrong is None or not left or len(left) == len(config["models"]):
         return config, None
     models = {name: model for name, model in config["models"].items() if name not in left}
-    of_models = {name: _of_models(entry, models) for name, entry in config["benchmarks"].items()}
-    benchmarks = {name: entry for name, entry in of_models.items() if entry.get("models") != []}
-    gone = of_models.keys() - benchmarks.keys()
-    result = _without_benchmarks(config | {"models": models, "benchmarks": benchmarks}, gone)
+    result = _of_these_models(config | {"models": models})
     return result, f"config: {', '.join(left)} left out of this run: {wrong}"
 
 

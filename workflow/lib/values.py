@@ -48,6 +48,12 @@ def text(pattern: str, form: str) -> Check:
     return check
 
 
+def flag(key: str, value: Any) -> None:
+    """true or false."""
+    if not isinstance(value, bool):
+        wrong(key, f"{value!r} is not true or false")
+
+
 def one_of(known: Iterable[str]) -> Check:
     names = list(known)
 

@@ -78,6 +78,7 @@ pathvars:
 
 
 MODELS = list(config["models"])
+TIMED = [name for name, model in config["models"].items() if model.get("timed", True)]
 FAMILIES = sorted({model["family"] for model in config["models"].values()})
 # Further probe sets, and the generated scenes that the run's models can read.
 PROBE_SETS = list(config["probes"])
@@ -255,6 +256,14 @@ def set_scores_of(wildcards):
 
 def models_of(benchmark):
     return config["benchmarks"][benchmark].get("models", MODELS)
+
+
+def benchmark_of(wildcards):
+    """The entry of a benchmark, with no more samples than the model is asked for."""
+    entry = config["benchmarks"][wildcards.benchmark]
+    most = config["models"][wildcards.model].get("samples", "all")
+    asked = [count for count in (most, entry["samples"]) if count != "all"]
+    return entry | {"samples": min(asked, default="all")}
 
 
 def shards_of(benchmark):

@@ -26,7 +26,7 @@ rule evaluate_shard:
         work=f"{RUN_FOLDER}/work/predictions/{{model}}/{{benchmark}}/{{shard}}",
         shard=shard_number,
         cells=lambda wildcards: cells_of(wildcards.benchmark),
-        benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
+        benchmark=benchmark_of,
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings(
             "seed",
@@ -72,7 +72,7 @@ rule evaluate_masks:
         gpu=1,
     params:
         work=f"{RUN_FOLDER}/work/masks/{{model}}/{{benchmark}}",
-        benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
+        benchmark=benchmark_of,
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "rules", "generation", "limit", "masking"),
         code=code_digest("evaluation/masking.py", "models/loading.py", "heads/scores.py", *BENCHMARKS_CODE),
@@ -98,7 +98,7 @@ rule score_run:
         mem_mb=3000,
         runtime=30,
     params:
-        benchmark=lambda wildcards: config["benchmarks"][wildcards.benchmark],
+        benchmark=benchmark_of,
         settings=settings("seed", "rules", "limit"),
         code=code_digest("evaluation/run_scores.py", *BENCHMARKS_CODE),
     script:

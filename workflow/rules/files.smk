@@ -38,7 +38,7 @@ ATTENTION_MAPS = expand("<results>/attention_maps/{model}.parquet", model=MODELS
 EFFICIENCY, PROFILE = (
     expand(
         f"<results>/{kind}/{{model}}/{{policy}}-{{tokens}}.parquet",
-        model=MODELS,
+        model=TIMED,
         policy=config["efficiency"]["policies"],
         tokens=config["efficiency"]["tokens"],
     )

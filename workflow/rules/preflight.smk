@@ -27,7 +27,7 @@ rule preflight:
             "predictions": len(PREDICTIONS),
             "masks": len(MASKS),
             "attention maps": len(ATTENTION_MAPS) + len(SET_MAPS),
-            "efficiency": len(MODELS) * len(config["efficiency"]["tokens"]),
+            "efficiency": len(TIMED) * len(config["efficiency"]["tokens"]),
         },
         results=RUN_FOLDER,
         gpus=gpus_granted(),

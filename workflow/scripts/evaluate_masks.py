@@ -1,6 +1,6 @@
 """Answer a benchmark with visual heads, or as many random heads, switched off."""
 
-from job import job
+from job import job, rows_asked
 
 with job(snakemake) as run:
     from sparsemm.evaluation.masking import Masking, evaluate_masks
@@ -8,7 +8,9 @@ with job(snakemake) as run:
     settings = snakemake.params.settings
     masking = settings["masking"]
     benchmark, scores = run.benchmark(), run.head_scores()
-    samples = list(benchmark.load(masking["samples"], settings["seed"]))
+    asked = rows_asked(snakemake.params.benchmark["samples"])
+    count = masking["samples"] if asked is None else min(masking["samples"], asked)
+    samples = list(benchmark.load(count, settings["seed"]))
     loaded = run.load_model()
     masks = Masking(scores, masking["fractions"], masking["seeds"], masking["how"])
     how = run.run_settings(masking["batch_size"])

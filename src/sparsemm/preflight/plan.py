@@ -151,7 +151,9 @@ def tasks(config: Mapping[str, Any], models: Mapping[str, Model], cells: Mapping
             )
             new_tokens = benchmark.generation(model.entry["family"]).max_new_tokens
             pairs = [(str(label), int(budget)) for label, budget in cells[name]]
-            found.append(Task(model, name, entry, pairs, prompts, data.used(entry["samples"]), new_tokens))
+            asked = [count for count in (entry["samples"], model.entry.get("samples", "all")) if count != "all"]
+            rows = data.used(min(asked, default="all"))
+            found.append(Task(model, name, entry, pairs, prompts, rows, new_tokens))
     return found
 
 
@@ -175,7 +177,8 @@ def stages(
             rows = masks * min(masking["samples"], masking["samples"] if task.rows is None else task.rows)
             seconds = task.seconds(rows, 1, 1, speed, masking["batch_size"])
             found.append(Stage("masked runs", task.model.name, task.benchmark, 1, rows, 1, seconds))
-    return found + [_efficiency(config, model, speed) for model in models.values()]
+    timed = [model for model in models.values() if model.entry.get("timed", True)]
+    return found + [_efficiency(config, model, speed) for model in timed]
 
 
 def _scoring(
