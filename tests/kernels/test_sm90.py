@@ -77,6 +77,7 @@ for arch in map(int, sys.argv[1:]):
 """
 
 
+@pytest.mark.long
 def test_every_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
     installed_triton()
     environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -24,6 +24,8 @@ from sparsemm.runtime.clock import timed
 from helpers import tiny
 from pretend.models import here, moved, policy, prompt
 
+pytestmark = pytest.mark.long
+
 SETTINGS = gpu_cell.Settings(
     "cuda", "pretend", "bfloat16", tiny=True, budget=24, steps=2, repeats=1, triton=True
 )
