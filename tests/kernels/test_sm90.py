@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from helpers.interpreter import installed_triton
 
 COMPILE = """
