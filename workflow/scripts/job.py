@@ -236,7 +236,7 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     torch starts. A job whose memory is `measured` leaves the allocator as it is.
     """
     from sparsemm.errors import InputError
-    from sparsemm.runtime.device_lease import lease_device
+    from sparsemm.runtime.device_lease import Waiting, lease_device
     from sparsemm.runtime.malloc import disable_malloc_trim
 
     terminal = os.dup(2)
@@ -254,7 +254,9 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
             yield Job(snakemake, "cpu", snakemake.threads)
             return
         wanted = snakemake.params.settings["device"]
-        with lease_device(wanted, gpus=int(gpus)) as lease:
+        waiting = Waiting(lambda line: _tell(line, terminal))
+        holder = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+        with lease_device(wanted, gpus=int(gpus), holder=holder, waiting=waiting) as lease:
             if not measured:
                 disable_malloc_trim()
             yield Job(snakemake, _start_torch(lease.device, wanted, snakemake.threads), snakemake.threads)
@@ -265,6 +267,12 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         _stop(
             f"{snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})", terminal, logged=True
         )
+
+
+def _tell(line: str, terminal: int) -> None:
+    """Say something in the job's log and on the terminal."""
+    print(line, flush=True)
+    os.write(terminal, f"{line}\n".encode())
 
 
 def rows_asked(samples: int | str) -> int | None:

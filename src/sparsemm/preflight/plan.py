@@ -151,7 +151,9 @@ def tasks(config: Mapping[str, Any], models: Mapping[str, Model], cells: Mapping
             )
             new_tokens = benchmark.generation(model.entry["family"]).max_new_tokens
             pairs = [(str(label), int(budget)) for label, budget in cells[name]]
-            asked = [count for count in (entry["samples"], model.entry.get("samples", "all")) if count != "all"]
+            asked = [
+                count for count in (entry["samples"], model.entry.get("samples", "all")) if count != "all"
+            ]
             rows = data.used(min(asked, default="all"))
             found.append(Task(model, name, entry, pairs, prompts, rows, new_tokens))
     return found

@@ -1,47 +1,55 @@
-"""Lease of one GPU by one job on a machine with several: a lock file per GPU, taken before torch is imported.
+"""Lease of GPUs by one job on a machine with several: a lock file per GPU, taken before torch is imported.
 
-Snakemake limits how many GPU jobs run at once but does not assign GPUs. A job therefore takes the first GPU whose lock
-is free and hides the others from CUDA. The lock is a `flock` on an open file, which the kernel releases when the
-process ends in any way. If a scheduler (Slurm, a container runtime) has set CUDA_VISIBLE_DEVICES, no lock is taken.
+Snakemake limits how many GPU jobs run at once but does not assign GPUs. A job therefore takes GPUs whose locks are free
+and hides the others from CUDA; where too few are free it waits. One job at a time chooses, behind a gate that is a lock
+too: it may hold some GPUs while it waits for more, nobody else then holds a part of what it wants, so no two jobs wait
+for each other, however many GPUs they take.
+
+A scheduler (Slurm, a container runtime) that sets CUDA_VISIBLE_DEVICES to as many devices as the job takes has chosen:
+no lock is taken. Of more devices than that, a job leases some.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import subprocess
 import tempfile
-from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from sparsemm.errors import InputError
+from sparsemm.runtime.gpus import list_devices, used_share
+from sparsemm.runtime.locks import Lock, holder_of, try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CHOICES = ("auto", "cpu", "cuda")
+STRANGE = 0.25  # of a GPU's memory in use although its lock is free: somebody who takes no leases is at work
+_NONE = ("", "-1", "NoDevFiles")  # what a scheduler says where there is no GPU
+_SAID_EVERY = 60.0  # seconds
+_LOOKED_EVERY = 0.5  # seconds
 
 
 @dataclass
 class Lease:
-    """The device that a job may use; a context manager that releases it.
+    """The devices that a job may use; a context manager that releases them.
 
     Attributes:
         device: "cpu" or "cuda".
-        uuid: the locked GPU, or None if no lock is held.
-        descriptor: of the open lock file.
+        uuids: the locked GPUs; none if a scheduler chose, or on a CPU.
     """
 
     device: str
-    uuid: str | None = None
-    descriptor: int | None = None
+    uuids: tuple[str, ...] = ()
+    locks: list[Lock] = field(default_factory=list, repr=False)
 
     def release(self) -> None:
-        """Release the lock, if one is held; may be called twice."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
+        """Release the locks, if any are held; may be called twice."""
+        for lock in self.locks:
+            lock.release()
 
     def __enter__(self) -> Lease:
         return self
@@ -52,33 +60,28 @@ class Lease:
         self.release()
 
 
-def list_devices() -> list[str]:
-    """UUIDs of this machine's GPUs in the driver's order; a GPU split by MIG is replaced by its instances.
+@dataclass
+class Waiting:
+    """How a job waits, and whom it tells.
 
-    Uses `nvidia-smi`, because torch would initialise CUDA before the device is chosen.
+    Attributes:
+        report: called with a line at once, then every minute.
+        pause: called with seconds between two looks.
+        clock: seconds, of a clock that is never set back.
     """
-    try:
-        shown = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return parse_devices(shown.stdout)
 
+    report: Callable[[str], None] = print
+    pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    _said: float | None = None
 
-def parse_devices(listing: str) -> list[str]:
-    """The UUIDs in the output of `nvidia-smi -L`; a GPU with MIG instances is replaced by them."""
-    devices: list[str] = []
-    parent: str | None = None
-    for line in listing.splitlines():
-        found = re.search(r"\(UUID: ([^)]+)\)", line)
-        if found is None:
-            continue
-        if line.lstrip().startswith("MIG"):
-            if parent is not None and devices and devices[-1] == parent:
-                devices.pop()
-        else:
-            parent = found.group(1)
-        devices.append(found.group(1))
-    return devices
+    def tell(self, line: str) -> None:
+        """Report that the wait goes on, if it is time to, and pause."""
+        now = self.clock()
+        if self._said is None or now - self._said >= _SAID_EVERY:
+            self._said = now
+            self.report(line)
+        self.pause(_LOOKED_EVERY)
 
 
 def lease_device(
@@ -88,55 +91,113 @@ def lease_device(
     devices: Sequence[str] | None = None,
     environ: MutableMapping[str, str] = os.environ,
     lock_dir: str | Path | None = None,
+    holder: str = "a job",
+    waiting: Waiting | None = None,
+    used: Callable[[str], float | None] = used_share,
 ) -> Lease:
-    """Lease a device for this process; call it before torch is imported.
+    """Lease devices for this process, and wait for them; call it before torch is imported.
 
     Args:
         want: "cpu", "cuda" (an error without a GPU) or "auto" (a GPU if there is one).
-        gpus: GPUs that the scheduler granted; 0 means CPU whatever `want` says (`--resources gpu=0`).
+        gpus: GPUs that the job takes; 0 means CPU whatever `want` says (`--resources gpu=0`).
         devices: the GPUs to choose from, as CUDA names them; default `list_devices()`.
         environ: where CUDA_VISIBLE_DEVICES is read and set.
         lock_dir: folder of the lock files; default the system's folder for temporary files.
+        holder: what other jobs are told of this one while they wait.
+        waiting: how to wait; prints by default.
+        used: share of a GPU's memory in use, or None where it is not known.
 
     Raises:
-        InputError: `want` is unknown; no GPU although "cuda" is asked for; all GPUs are leased.
+        InputError: `want` is unknown; no GPU although "cuda" is asked for; the machine has fewer GPUs than the job
+            takes.
     """
     if want not in CHOICES:
         raise InputError(f"device: {want!r} is unknown; choose one of {', '.join(CHOICES)}")
     if want == "cpu" or gpus <= 0:
         environ[VISIBLE] = ""
         return Lease("cpu")
+    known = list_devices() if devices is None else list(devices)
     if VISIBLE in environ:
-        if environ[VISIBLE].strip() not in ("", "-1", "NoDevFiles"):
+        chosen = [name.strip() for name in environ[VISIBLE].split(",")]
+        chosen = [] if chosen[0] in _NONE else chosen
+        if chosen and len(chosen) == gpus:
             return Lease("cuda")
-        devices = []
-    elif devices is None:
-        devices = list_devices()
-    if not devices:
+        named = {name: _uuid(name, known) for name in chosen}
+    else:
+        named = {uuid: uuid for uuid in known}
+    if not named:
         if want == "cuda":
             raise InputError("device: cuda was asked for but no GPU is visible; use device: cpu or auto")
         return Lease("cpu")
+    if len(named) < gpus:
+        raise InputError(
+            f"device: the job takes {gpus} GPUs and {len(named)} can be seen; lower the rule's gpu, or run it elsewhere"
+        )
     folder = Path(tempfile.gettempdir() if lock_dir is None else lock_dir)
-    for uuid in devices:
-        descriptor = _try_lock(folder / f"sparsemm-{re.sub(r'[^A-Za-z0-9-]', '_', uuid)}.lock")
-        if descriptor is not None:
-            environ[VISIBLE] = uuid
-            return Lease("cuda", uuid, descriptor)
-    raise InputError(
-        f"device: all {len(devices)} GPUs are taken by other jobs; run with --resources gpu={len(devices)} or fewer"
-    )
+    waiting = waiting or Waiting()
+    with _gate(folder / "sparsemm-gate.lock", holder, waiting):
+        taken = _take(named, gpus, folder, holder, waiting, used)
+    environ[VISIBLE] = ",".join(taken)
+    return Lease("cuda", tuple(named[name] for name in taken), list(taken.values()))
 
 
-def _try_lock(path: Path) -> int | None:
-    """Descriptor of the opened and locked file, or None if another process holds the lock."""
+def _uuid(name: str, known: Sequence[str]) -> str:
+    """The GPU that a scheduler names by its number; any other name stands for itself."""
+    return known[int(name)] if name.isdigit() and int(name) < len(known) else name
+
+
+def _path(folder: Path, uuid: str) -> Path:
+    return folder / f"sparsemm-{re.sub(r'[^A-Za-z0-9-]', '_', uuid)}.lock"
+
+
+@contextmanager
+def _gate(path: Path, holder: str, waiting: Waiting) -> Iterator[None]:
+    """Inside, no other job chooses."""
+    while (lock := try_lock(path, holder)) is None:
+        waiting.tell(f"device: waiting until {holder_of(path)} has its GPUs")
     try:
-        # Read-only is enough for flock and works on a file that another user made.
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        yield
+    finally:
+        lock.release()
+
+
+def _take(
+    named: dict[str, str],
+    count: int,
+    folder: Path,
+    holder: str,
+    waiting: Waiting,
+    used: Callable[[str], float | None],
+) -> dict[str, Lock]:
+    """Locks of `count` GPUs by their names, in the order in which they became free."""
+    taken: dict[str, Lock] = {}
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        while True:
+            strangers: list[str] = []
+            for name, uuid in named.items():
+                if name in taken or len(taken) == count:
+                    continue
+                lock = try_lock(_path(folder, uuid), holder)
+                if lock is None:
+                    continue
+                share = used(uuid)
+                if share is not None and share > STRANGE:
+                    lock.release()
+                    strangers.append(
+                        f"{uuid}: {share:.0%} of its memory is used by a program without a lease"
+                    )
+                    continue
+                taken[name] = lock
+            if len(taken) == count:
+                return taken
+            held = [uuid for name, uuid in named.items() if name not in taken]
+            told = {line.split(":")[0] for line in strangers}
+            jobs = [f"{uuid}: {holder_of(_path(folder, uuid))}" for uuid in held if uuid not in told]
+            missing = count - len(taken)
+            waiting.tell(
+                f"device: waiting for {missing} of {len(named)} GPUs ({'; '.join(jobs + strangers)})"
+            )
+    except BaseException:
+        for lock in taken.values():
+            lock.release()
+        raise
