@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from sparsemm.documents.pages import generate_document
 from sparsemm.documents.rich import RICH_TILE, generate_rich
@@ -22,6 +23,7 @@ from sparsemm.embedded.smol.assemble import ADAPTER, assemble, load_adapter
 from sparsemm.embedded.smol.base import Base
 from sparsemm.embedded.smol.pages import as_rich
 from sparsemm.embedded.smol.patches import CLASSES, HALVES, JOINT, SYMBOLS, _parts, shares
+from sparsemm.embedded.smol.projection import fit_last_layer
 from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader
 from sparsemm.embedded.smol.start import _resized, take_tower
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
@@ -255,3 +257,23 @@ def test_adapters_that_are_missing_or_damaged_are_one_line(tmp_path: Path) -> No
     with pytest.raises(InputError, match="not an adapter") as caught:
         load_adapter(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_layer_is_fitted_to_what_counts(base: Base, name: str) -> None:
+    """A target that is linear in the features is found again, whatever patches without weight are told."""
+    reader = Reader(name, base, tower=TOWER)
+    tiles = pages.cut(pages.pixels(rich(1).image))
+    with torch.no_grad():
+        features, before = reader.see(tiles)
+    true = nn.Linear(features.shape[-1], base.shape["hidden_size"])
+    wanted = true(features).detach()
+    weight = torch.ones(wanted.shape[:2])
+    weight[:, ::3] = 0
+    told = wanted.masked_fill((weight == 0)[..., None], 9.0)
+    fit_last_layer(reader, tiles, told, weight, batch=2)
+    with torch.no_grad():
+        same, after = reader.see(tiles)
+    assert torch.equal(same, features)
+    residual = (after - wanted).square().mean() / (wanted - wanted.mean((0, 1))).square().mean()
+    assert residual < 0.02 < (before - wanted).square().mean() / wanted.var()

@@ -236,7 +236,7 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     torch starts. A job whose memory is `measured` leaves the allocator as it is.
     """
     from sparsemm.errors import InputError
-    from sparsemm.runtime.device_lease import Waiting, lease_device
+    from sparsemm.runtime.device_lease import VISIBLE, Waiting, lease_device
     from sparsemm.runtime.malloc import disable_malloc_trim
 
     terminal = os.dup(2)
@@ -259,7 +259,9 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
         with lease_device(wanted, gpus=int(gpus), holder=holder, waiting=waiting) as lease:
             if not measured:
                 disable_malloc_trim()
-            yield Job(snakemake, _start_torch(lease.device, wanted, snakemake.threads), snakemake.threads)
+            device = _start_torch(lease.device, wanted, snakemake.threads)
+            print(f"device: {device} (CUDA_VISIBLE_DEVICES={os.environ.get(VISIBLE, 'not set')})", flush=True)
+            yield Job(snakemake, device, snakemake.threads)
     except InputError as error:
         _stop(str(error), terminal)
     except Exception as error:

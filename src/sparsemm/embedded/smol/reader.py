@@ -92,6 +92,14 @@ class Reader(nn.Module):
         return [*found, inner.image_newline] if self.tiled else found
 
     @property
+    def last(self) -> nn.Linear:
+        """The projector's last layer."""
+        inner = self.whole.model
+        layer = inner.multi_modal_projector.linear_2 if self.tiled else inner.visual.merger.mlp[2]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    @property
     def adapters(self) -> list[nn.Parameter]:
         """The parameters of LoRA."""
         return [parameter for parameter in self.text.parameters() if parameter.requires_grad]

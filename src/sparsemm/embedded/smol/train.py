@@ -2,7 +2,7 @@
 
 text       LoRA: questions and answers about pages whose patches are given as the embeddings of their characters
 tower      vision tower: classify the characters of every patch, with a linear classifier that is not shipped
-projector  tower and projector: onto those embeddings
+projector  tower and projector: onto those embeddings; the last layer first in closed form
 joint      all of it: questions and answers about images
 """
 
@@ -24,11 +24,13 @@ from sparsemm.embedded.smol.assemble import ADAPTER, save_adapter
 from sparsemm.embedded.smol.base import Base, load_base
 from sparsemm.embedded.smol.pages import cut, cut_shares, draw, draw_alike, pixels, small, turns
 from sparsemm.embedded.smol.patches import CLASSES, shares
+from sparsemm.embedded.smol.projection import fit_last_layer
 from sparsemm.embedded.smol.reader import Reader, blank_shares
 from sparsemm.embedded.smol.start import take_tower
 from sparsemm.embedded.stages import Compute, Schedule, run_schedule
 
 TEXTS = 8  # patches with characters, from which on a tile has much text
+FITTED = 60  # pages that the projector's last layer is fitted on
 SPARSE = 0.25  # share of the tiles with less that dense supervision uses
 
 
@@ -43,7 +45,7 @@ class Stage:
         rate: peak learning rate of what the stage is about.
         seeing: peak learning rate of tower and projector in a joint stage.
         questions: about a page at most.
-        dense: weight of the glyphs' loss in a joint stage; the tower's outputs are there anyway.
+        dense: weight of the glyphs' loss in a projector or joint stage; the tower's outputs are there anyway.
         full: share of the pages that are full of random words, in stages trained on tiles: the others are blank in nine
             patches of ten, and a tower sees few characters of them.
         blank: loss weight of patches without a character, nine tenths of all. With a small one a tower soon names
@@ -72,10 +74,10 @@ class Recipe:
 
 RECIPE = Recipe(
     (
-        Stage("tower", 4500, 8, 1.5e-3, blank=0.3, full=0.6),
-        Stage("projector", 150, 8, 1e-3, blank=0.2, full=0.6),
-        Stage("text", 110, 4, 1e-3),
-        Stage("joint", 220, 4, 7e-4, questions=8, dense=0.5),
+        Stage("tower", 3300, 8, 1.5e-3, blank=0.3, full=0.6),
+        Stage("projector", 200, 8, 3e-4, blank=0.2, full=0.6, dense=0.3),
+        Stage("text", 56, 4, 1e-3),
+        Stage("joint", 200, 4, 7e-4, questions=8, dense=0.5),
     )
 )
 
@@ -188,21 +190,35 @@ def glyph_accuracy(logits: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
 
 def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tensor, torch.Tensor]:
     images, said = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
-    _, out = reader.see(images)
-    wanted = reader.meanings(said)
-    seen = _with_character(said)
-    weight = torch.where(seen, 1.0, stage.blank)
+    features, out = reader.see(images)
+    wanted, weight = _meanings(reader, stage, said)
     loss = (out - wanted).square().mean(-1) / reader.table.square().mean()
+    loss = (loss * weight).sum() / weight.sum()
+    if stage.dense:
+        loss = loss + stage.dense * _class_loss(reader, stage, features, said)[0]
     with torch.no_grad():
         characters = said[..., 1:-1]
         alone = characters[..., 0, :].amax(-1) > 0.8  # the patch reads as this character, more or less
         nearest = torch.cdist(out[alone], reader.table[1:-1]).argmin(-1)
         right = (nearest == characters[..., 0, :][alone].argmax(-1)).float().mean()
-    return (loss * weight).sum() / weight.sum(), right
+    return loss, right
+
+
+def _meanings(reader: Reader, stage: Stage, said: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What patches should read as, [..., hidden], and their weights, [...]."""
+    return reader.meanings(said), torch.where(_with_character(said), 1.0, stage.blank)
+
+
+def _fit(reader: Reader, stage: Stage, seed: str) -> None:
+    """Begin a projector stage with a last layer that fits the tower."""
+    images, said = tiles(reader, seed, FITTED, sparse=SPARSE, full=stage.full)
+    fit_last_layer(reader, images, *_meanings(reader, stage, said))
 
 
 def _losses(reader: Reader, stage: Stage, label: str, first: int) -> Iterator[Compute]:
     losses = {"tower": _glyph_loss, "projector": _projector_loss}
+    if stage.kind == "projector" and not first:
+        _fit(reader, stage, f"{label}-fit")
     for number in range(first, stage.steps):
         yield partial(losses.get(stage.kind, _answers), reader, stage, f"{label}-{number}")
 
