@@ -140,7 +140,9 @@ def test_other_paths_are_faults(written: str, fault: str) -> None:
 
 def test_slurm_profile_names_rules_that_exist() -> None:
     profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text(encoding="utf-8"))
-    assert set(profile["set-threads"]) | set(profile["set-resources"]) <= set(blocks())
+    assert set(profile["set-threads"]) | set(profile["set-resources"]) | set(profile["groups"]) <= set(
+        blocks()
+    )
     on_gpus = {name for name, needs in profile["set-resources"].items() if needs["slurm_partition"] == "gpu"}
     assert on_gpus == MODEL_RULES - {"train_embedded"}
 

@@ -15,8 +15,8 @@ rule allocate_budget:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grows(2000),
+        runtime=grows(10),
     params:
         budgets=budgets_of_all(),
         settings=settings("seed", "policies", "window", "kernel", "rho", "beta", "floor"),

@@ -96,6 +96,11 @@ wildcard_constraints:
     tokens=r"\d+",
 
 
+def grows(amount):
+    """Memory or time that is granted once more with every attempt; a cluster's profile says how many there are."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def code_digest(*modules):
     """A hash of the package's modules that a rule runs; as a param it reruns the rule when they change."""
     return digest.code_digest(BASE / "src", *modules)

@@ -23,8 +23,8 @@ rule profile_length:
     # All cores that this run has: nothing else runs beside a job that takes times. Profiles for clusters set a number.
     threads: workflow.resource_settings.cores or 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],

@@ -18,8 +18,8 @@ rule read_text:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=5000,
-        runtime=60,
+        mem_mb=grows(5000),
+        runtime=grows(60),
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
@@ -47,8 +47,8 @@ rule mask_reading:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=5000,
-        runtime=120,
+        mem_mb=grows(5000),
+        runtime=grows(120),
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],

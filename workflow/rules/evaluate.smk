@@ -18,8 +18,8 @@ rule evaluate_shard:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=grows(6000),
+        runtime=grows(120),
         gpu=1,
     params:
         # Finished batches wait here, so that a killed run goes on where it was.
@@ -67,8 +67,8 @@ rule evaluate_masks:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=grows(6000),
+        runtime=grows(120),
         gpu=1,
     params:
         work=f"{RUN_FOLDER}/work/masks/{{model}}/{{benchmark}}",
@@ -95,8 +95,8 @@ rule score_run:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=grows(3000),
+        runtime=grows(30),
     params:
         benchmark=benchmark_of,
         settings=settings("seed", "rules", "limit"),
@@ -120,8 +120,8 @@ rule map_attention:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=grows(4000),
+        runtime=grows(30),
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],

@@ -20,8 +20,8 @@ rule assemble_model:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=grows(4000),
+        runtime=grows(30),
     params:
         code=code_digest("embedded/smol/assemble.py"),
     script:

@@ -159,8 +159,8 @@ rule make_table:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=grows(6000),
+        runtime=grows(60),
     params:
         caption=lambda wildcards: CAPTIONS[wildcards.table],
         options=lambda wildcards: TABLES[wildcards.table].get("options", {}),
@@ -185,8 +185,8 @@ rule draw_figure:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=grows(6000),
+        runtime=grows(60),
     params:
         caption=lambda wildcards: CAPTIONS[wildcards.figure],
         code=lambda wildcards: code_digest(FIGURES[wildcards.figure]["code"]),
@@ -211,8 +211,8 @@ rule report_page:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         captions=CAPTIONS,
         facts=report_facts(),

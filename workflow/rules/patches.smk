@@ -16,8 +16,8 @@ rule map_patches:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=grows(4000),
+        runtime=grows(30),
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "rules", "probe", "scoring"),

@@ -14,8 +14,8 @@ rule preflight:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
     params:
         config=config,
         cells={benchmark: cells_of(benchmark) for benchmark in config["benchmarks"]},

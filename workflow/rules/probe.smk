@@ -14,8 +14,8 @@ rule make_probe:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         settings=settings("seed", "probe"),
         code=code_digest("heads/probe.py", "heads/synthdog.py"),

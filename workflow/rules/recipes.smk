@@ -15,8 +15,8 @@ rule score_recipes:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=5000,
-        runtime=60,
+        mem_mb=grows(5000),
+        runtime=grows(60),
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],
@@ -40,8 +40,8 @@ rule mask_groups:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=5000,
-        runtime=240,
+        mem_mb=grows(5000),
+        runtime=grows(240),
         gpu=1,
     params:
         model=lambda wildcards: config["models"][wildcards.model],

@@ -17,8 +17,8 @@ rule score_heads:
         "../../environment.yml"
     threads: MODEL_THREADS
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
         gpu=1,
     params:
         # Finished batches wait here, so that a killed run goes on where it was.

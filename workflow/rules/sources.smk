@@ -23,8 +23,8 @@ rule lock:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
     params:
         models=config["models"],
         benchmarks=config["benchmarks"],
@@ -46,8 +46,8 @@ rule fetch_benchmark:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=grows(4000),
+        runtime=grows(1440),
     params:
         source=lambda wildcards: data_set_of(wildcards.benchmark),
         code=code_digest("benchmarks/fetching.py"),
@@ -67,8 +67,8 @@ rule fetch_model:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=grows(2000),
+        runtime=grows(1440),
     params:
         source=lambda wildcards: hub_model(wildcards.model),
         code=code_digest("sources/fetching.py", "sources/obtain.py"),
@@ -88,8 +88,8 @@ rule fetch_probe:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=grows(2000),
+        runtime=grows(1440),
     params:
         source=lambda wildcards: hub_probe(),
         code=code_digest("sources/fetching.py", "sources/obtain.py"),

@@ -13,8 +13,8 @@ rule train_embedded:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=180,
+        mem_mb=grows(8000),
+        runtime=grows(180),
         gpu=1,
     params:
         # The optimiser's state and the curve stay here: a stopped training goes on from them.
@@ -45,8 +45,8 @@ rule train_adapter:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=10000,
-        runtime=360,
+        mem_mb=grows(10000),
+        runtime=grows(360),
     params:
         # The optimiser's state and the curve stay here.
         work=f"{RUN_FOLDER}/work/train/{{adapter}}",
