@@ -7,11 +7,16 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from sparsemm.errors import one_line
+
 Check = Callable[[str, Any], None]  # (key, value); raises ConfigError
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def wrong(key: str, fault: str) -> NoReturn:

@@ -22,7 +22,7 @@ def read_published(path: Path) -> NDArray[np.float64]:
         cells = {tuple(map(int, key.split("-"))): float(np.mean(value)) for key, value in table.items()}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give a scores file") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f'{path}: not a scores file: it must map "layer-head" to a list of numbers'
         ) from error

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import sparsemm
 from sparsemm.cli import answer, audit, heads, verify
-from sparsemm.errors import InputError
+from sparsemm.errors import InputError, one_line
 
 _COMMANDS = (answer, heads, audit, verify)
 
@@ -66,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe (head, less) has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that is full, a name that is too long, a file that may not be read
+        print(f"sparsemm: {one_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        return 2
     except (MemoryError, RuntimeError) as error:
         # By name: torch's OutOfMemoryError is recognised without importing torch.
         if type(error).__name__ not in ("MemoryError", "OutOfMemoryError"):

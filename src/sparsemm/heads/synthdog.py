@@ -88,6 +88,10 @@ def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int, clip: 
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not data and isinstance(cell, dict) and cell.get("path"):
         path = file.parent / cell["path"]
+        if not path.resolve().is_relative_to(file.parent.resolve()):
+            raise InputError(
+                f"{where}: image file {cell['path']} is outside the data set; put it into its folder"
+            )
         if not path.is_file():
             raise InputError(f"{where}: image file {cell['path']} is missing; fetch it or drop the row")
         data = path.read_bytes()
@@ -96,10 +100,15 @@ def _synthdog_row(row: dict[str, Any], name: str, file: Path, index: int, clip: 
     if isinstance(marks, dict):  # `datasets` may store a list of records as lists
         marks = [{"chunk": c, "coord": b} for c, b in zip(marks["chunk"], marks["coord"], strict=True)]
     words, boxes = [], []
-    for mark in marks:
-        corners = mark["coord"]
-        words.append(str(mark["chunk"]))
-        boxes.append(as_box([value for corner in corners or [] for value in corner], where))
+    try:
+        for mark in marks:
+            corners = mark["coord"]
+            words.append(str(mark["chunk"]))
+            boxes.append(as_box([value for corner in corners or [] for value in corner], where))
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"{where}: 2_coord is no list of words with chunk and coord; fetch the data set again"
+        ) from error
     if clip:
         words, boxes = _clipped(words, boxes, image.size, where)
     return check_image(ProbeImage(name, image, words, boxes), where)
