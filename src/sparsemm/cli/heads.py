@@ -18,6 +18,7 @@ from sparsemm.cli.common import (
     table,
     text_config,
 )
+from sparsemm.cli.verify_heads import shown, verified
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
@@ -27,7 +28,8 @@ from sparsemm.results.files import atomic_write
 _EXAMPLES = """\
   sparsemm heads --model models/llava --save                    score, keep head_scores.parquet with the model
   sparsemm heads --model models/llava --images 200 --figure heads.png
-  sparsemm heads --scores head_scores/llava.json --top 10       look at scores made elsewhere"""
+  sparsemm heads --scores head_scores/llava.json --top 10       look at scores made elsewhere
+  sparsemm heads --model models/llava --verify llava.json       do fresh scores agree with those?"""
 
 
 def add(commands: Any) -> None:
@@ -42,6 +44,12 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--model", metavar="PATH", help="folder of a transformers model, to score its heads")
     parser.add_argument("--scores", metavar="PATH", help="show these scores, .parquet or published .json")
+    parser.add_argument(
+        "--verify",
+        metavar="FILE",
+        help="compare with the scores of FILE, .parquet or published .json: rank correlation, shared best heads, and "
+        "the settings that may explain a difference",
+    )
     parser.add_argument(
         "--top", type=at_least(1), default=20, metavar="N", help="heads listed (default: %(default)s)"
     )
@@ -135,6 +143,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         name = str(scores.metadata["model"])
     else:
         raise InputError("heads: no model and no scores; give --model PATH or --scores PATH")
+    against = None if args.verify is None else verified(scores, args.verify)
     if args.save == "":
         scores.save_pretrained(args.model)
     elif target is not None:
@@ -161,6 +170,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ],
         "saved": None if target is None else str(target),
         "figure": args.figure,
+        "verified": against,
     }
 
 
@@ -227,5 +237,6 @@ def show(result: dict[str, Any]) -> str:
         table(["rank", "layer", "head", "visual score"], rows),
         f"best heads: {', '.join(shares.values())} of the score",
     ]
+    lines += shown(result["verified"]) if result["verified"] else []
     lines += [f"written: {result[key]}" for key in ("saved", "figure") if result[key]]
     return "\n".join(lines)
