@@ -16,17 +16,25 @@ from pathlib import Path
 from sparsemm.errors import InputError
 from sparsemm.results.files import atomic_write
 
+_OPENING = "findings"  # the table whose notes say in words what came out
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 0; } img { max-width: 100%; height: auto; }
-p.caption { color: #444; } ul.notes { color: #444; font-size: 0.85rem; }
+p.caption { color: #444; } ul.notes, ul.facts { color: #444; font-size: 0.85rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+.right { text-align: right; white-space: nowrap; }
 nav a { margin-right: 0.8rem; white-space: nowrap; }
 code { background: #f3f3f3; padding: 0 0.2em; }
+@media print {
+  body { max-width: none; margin: 0; font-size: 10pt; }
+  nav { display: none; }
+  .scroll { overflow: visible; }
+  table { font-size: 7pt; } th, td { padding: 0.1rem 0.3rem; } .right { white-space: normal; }
+  tr, img { break-inside: avoid; } h2 { break-after: avoid; } thead { display: table-header-group; }
+}
 """
 
 
@@ -38,7 +46,7 @@ class Item:
         path: of the table (.csv) or figure (.png).
         caption: paragraphs of plain reStructuredText, the same text that Snakemake's report shows.
 
-    A table's notes are those of the .md file beside it, if it is there.
+    A table is shown as in the .md file beside it, rounded and with its notes; without one, as it is.
     """
 
     path: Path
@@ -52,24 +60,32 @@ class Item:
 
 
 def write_report(path: str | Path, title: str, items: Sequence[Item], facts: dict[str, str]) -> None:
-    """Write the page atomically.
+    """Write the page atomically: what came out in words, then the figures, then the tables.
 
     Args:
         path: of the page.
         title: of the page.
-        items: tables and figures, in the order shown.
-        facts: what to say about the run, as a list of "key: value" below the title.
+        items: tables and figures; each kind in the order shown.
+        facts: what to say about the run, as a list of "key: value".
 
     Raises:
         InputError: for an item that cannot be read or is neither .csv nor .png, and where `path` cannot be written.
     """
-    parts = [f"<h1>{html.escape(title)}</h1>", "<ul>"]
-    parts += [f"<li>{html.escape(key)}: {html.escape(value)}</li>" for key, value in facts.items()]
-    parts += ["</ul>", "<nav>"]
-    parts += [f'<a href="#{html.escape(item.path.stem)}">{html.escape(item.name)}</a>' for item in items]
-    parts.append("</nav>")
-    parts += [_section(item) for item in items]
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    ordered = sorted(items, key=lambda item: item.path.suffix != ".png")
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    parts += [
+        _list(_notes(item.path.with_suffix(".md")), "findings")
+        for item in items
+        if item.path.stem == _OPENING
+    ]
+    parts.append(_list([f"{key}: {value}" for key, value in facts.items()], "facts"))
+    links = [f'<a href="#{html.escape(item.path.stem)}">{html.escape(item.name)}</a>' for item in ordered]
+    parts += ["<nav>", *links, "</nav>"]
+    parts += [_section(item) for item in ordered]
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    )
     page = (
         f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n'
         + "\n".join(parts)
@@ -85,7 +101,7 @@ def _section(item: Item) -> str:
             data = base64.b64encode(item.path.read_bytes()).decode("ascii")
             shown = f'<img src="data:image/png;base64,{data}" alt="{html.escape(item.name)}">'
         elif item.path.suffix == ".csv":
-            shown = _table(item.path) + _notes(item.path.with_suffix(".md"))
+            shown = _table(item.path) + _list(_notes(item.path.with_suffix(".md")), "notes")
         else:
             raise InputError(f"{item.path}: a report shows .csv tables and .png figures; leave this one out")
     except (OSError, UnicodeDecodeError) as error:
@@ -97,34 +113,57 @@ def _section(item: Item) -> str:
 
 
 def _table(path: Path) -> str:
+    """A table as in the .md file beside the .csv one, rounded and with the best in bold; without it, as it is."""
     with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+        rows = [[html.escape(cell) for cell in row] for row in csv.reader(file)]
     if not rows:
         raise InputError(f"{path}: the table is empty; make it again with the paper stage")
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+    right = [column > 0 for column in range(len(rows[0]))]
+    beside = path.with_suffix(".md")
+    if beside.exists():
+        lines = [line for line in beside.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+        head, marks, *body = [_cells(line) for line in lines]
+        right = [mark.endswith(":") for mark in marks]
+        rows = [[_marked(cell) for cell in row] for row in (head, *body)]
+    top, *below = (
+        "".join(_cell(cell, end, "td" if number else "th") for cell, end in zip(row, right))
+        for number, row in enumerate(rows)
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body_rows = "".join(f"<tr>{row}</tr>" for row in below)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body_rows}</tbody></table></div>'
 
 
-def _notes(path: Path) -> str:
-    """The notes below a table's markdown version as a list; nothing without that file."""
+def _cells(line: str) -> list[str]:
+    """The cells of a row of a markdown table; a pipe in one is escaped there."""
+    return [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def _cell(content: str, right: bool, kind: str) -> str:
+    return f'<{kind} class="right">{content}</{kind}>' if right else f"<{kind}>{content}</{kind}>"
+
+
+def _notes(path: Path) -> list[str]:
+    """The notes below a table's markdown version; none without that file."""
     if not path.exists():
-        return ""
+        return []
     _, _, below = path.read_text(encoding="utf-8").partition("\n\n")
-    lines = [line.removeprefix("- ") for line in below.splitlines() if line.strip()]
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f'<ul class="notes">{items}</ul>' if items else ""
+    return [line.removeprefix("- ") for line in below.splitlines() if line.strip()]
+
+
+def _list(lines: Sequence[str], kind: str) -> str:
+    items = "".join(f"<li>{_marked(line)}</li>" for line in lines)
+    return f'<ul class="{kind}">{items}</ul>' if items else ""
+
+
+def _marked(text: str) -> str:
+    """Text as HTML, with ``code``, `code`, **strong** and *emphasis*."""
+    text = html.escape(text)
+    text = re.sub(r"``(.+?)``|`([^`]+)`", lambda found: f"<code>{found[1] or found[2]}</code>", text)
+    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
+    return re.sub(r"(?<![*\w])\*([^*\s][^*]*)\*(?![*\w])", r"<em>\1</em>", text)
 
 
 def _paragraphs(caption: str) -> str:
-    """A caption as HTML: paragraphs at blank lines, with ``code``, **strong** and *emphasis*."""
-    shown = []
-    for block in re.split(r"\n\s*\n", caption.strip()):
-        text = html.escape(" ".join(block.split()))
-        text = re.sub(r"``(.+?)``", r"<code>\1</code>", text)
-        text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
-        text = re.sub(r"(?<!\*)\*([^*]+)\*(?!\*)", r"<em>\1</em>", text)
-        shown.append(f'<p class="caption">{text}</p>')
-    return "\n".join(shown)
+    """A caption as HTML: paragraphs at blank lines."""
+    blocks = re.split(r"\n\s*\n", caption.strip())
+    return "\n".join(f'<p class="caption">{_marked(" ".join(block.split()))}</p>' for block in blocks)
