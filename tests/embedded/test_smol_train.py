@@ -24,7 +24,7 @@ from sparsemm.embedded.smol.base import Base
 from sparsemm.embedded.smol.pages import as_rich
 from sparsemm.embedded.smol.patches import CLASSES, HALVES, JOINT, SYMBOLS, _parts, shares
 from sparsemm.embedded.smol.projection import fit_last_layer
-from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader
+from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader, dual_of
 from sparsemm.embedded.smol.start import _resized, take_tower
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
 from sparsemm.errors import InputError
@@ -153,6 +153,14 @@ def test_a_patch_reads_as_its_characters(base: Base) -> None:
     assert torch.allclose(read({JOINT: 1.0}, {JOINT: 1.0}), of["_"])
     assert torch.allclose(read({"a": 1.0}, {"b": 1.0}), of["a"] + SECOND * of["b"])
     assert torch.allclose(read({"a": 0.5, JOINT: 0.5}, {JOINT: 1.0}), 0.5 * of["a"] + 0.5 * of["_"])
+
+
+def test_the_dual_tells_how_much_of_every_embedding_is_in_a_token() -> None:
+    rows = torch.randn(20, 64, generator=torch.Generator().manual_seed(0)) + 3
+    found = (0.7 * rows[4] + 0.3 * rows[8]) @ dual_of(rows)
+    wanted = torch.zeros(20)
+    wanted[[4, 8]] = torch.tensor([0.7, 0.3])
+    assert torch.allclose(found, wanted, atol=0.05)
 
 
 def test_answers_are_spelt_and_alone_have_a_loss(base: Base) -> None:

@@ -20,6 +20,7 @@ from sparsemm.embedded.smol.patches import CLASSES, HALVES, SYMBOLS, shares
 
 SIDE = RICH_TILE // RICH_PATCH
 SECOND = 0.6  # weight of what stands in a patch's right half
+_RIDGE = 1e-3  # of the mean power of an embedding
 _JOINT = "_"  # what a patch inside a word without a character reads as
 
 
@@ -76,6 +77,8 @@ class Reader(nn.Module):
         embed = self.whole.get_input_embeddings().weight.detach()
         # [CLASSES, hidden]; no character reads as a space
         self.table: torch.Tensor = embed[[token.get(symbol, token[_JOINT]) for symbol in " " + SYMBOLS]]
+        # [hidden, CLASSES - 1]; class 0 reads as the character " "
+        self.dual: torch.Tensor = dual_of(self.table[1:])
         self.image_id = int(self.whole.config.image_token_id)
 
     @property
@@ -238,6 +241,16 @@ class Reader(nn.Module):
         logits = self.whole.lm_head(hidden[:, :-1][mask])
         right = (logits.argmax(-1) == wanted[mask]).float().mean()
         return F.cross_entropy(logits, wanted[mask]), right
+
+
+def dual_of(rows: torch.Tensor) -> torch.Tensor:
+    """How much of every row is in a vector: [hidden, R] from [R, hidden], so that rows @ dual is nearly the identity.
+
+    Embeddings have large parts in common, beside which their differences, which tell characters apart, are small.
+    """
+    ridge = _RIDGE * rows.square().sum(1).mean() * torch.eye(len(rows))
+    solved: torch.Tensor = torch.linalg.solve(rows @ rows.T + ridge, rows)
+    return solved.T
 
 
 def blank_shares(tiles: int) -> torch.Tensor:

@@ -192,7 +192,8 @@ def _projector_loss(reader: Reader, stage: Stage, seed: str) -> tuple[torch.Tens
     images, said = tiles(reader, seed, stage.batch, sparse=SPARSE, full=stage.full)
     features, out = reader.see(images)
     wanted, weight = _meanings(reader, stage, said)
-    loss = (out - wanted).square().mean(-1) / reader.table.square().mean()
+    apart = out - wanted
+    loss = apart.square().mean(-1) / reader.table.square().mean() + (apart @ reader.dual).square().sum(-1)
     loss = (loss * weight).sum() / weight.sum()
     if stage.dense:
         loss = loss + stage.dense * _class_loss(reader, stage, features, said)[0]
