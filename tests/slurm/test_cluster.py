@@ -67,6 +67,8 @@ def slurm() -> Iterator[None]:
         started = subprocess.run(
             ["bash", str(HERE / "start-slurm.sh")], env=knobs, capture_output=True, text=True, check=False
         )
+        if started.returncode == 75:
+            pytest.skip(f"Slurm cannot be installed here: {started.stderr.strip().splitlines()[-1]}")
         assert started.returncode == 0, started.stdout + started.stderr
         yield
     finally:

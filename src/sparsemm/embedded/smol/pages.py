@@ -17,7 +17,7 @@ from sparsemm.embedded.smol.patches import Shares
 PLAIN = 0.35  # share of the earlier pages
 CHARTS = 0.35  # of those
 LARGE = 0.5  # of the batches of the largest pages, which take twice the time of others, this share is kept
-READING = 0.35  # share of conversations that begin with reading the page
+READING = 0.5  # share of conversations that begin with reading the page
 
 
 def as_rich(document: Document) -> RichDocument:

@@ -75,9 +75,9 @@ class Recipe:
 RECIPE = Recipe(
     (
         Stage("tower", 3300, 8, 1.5e-3, blank=0.3, full=0.6),
-        Stage("projector", 200, 8, 3e-4, blank=0.2, full=0.6, dense=0.3),
+        Stage("projector", 2400, 8, 1e-3, blank=0.2, full=0.6, dense=1.0),
         Stage("text", 56, 4, 1e-3),
-        Stage("joint", 200, 4, 7e-4, questions=8, dense=0.5),
+        Stage("joint", 300, 4, 7e-4, questions=8, dense=0.5),
     )
 )
 
