@@ -72,16 +72,21 @@ def _seen_on(canvas: Image.Image) -> list[str]:
 def _named(
     rng: random.Random, slots: int, split: str, style: SceneStyle, seen: list[str]
 ) -> list[tuple[str, str, str]]:
-    """Name, colour and form for each slot, in reading order; some slots of many are empty ("")."""
+    """Name, colour and form for each slot, in reading order; some slots of many are empty ("").
+
+    No colour and no form is there twice, so there are at most as many shapes.
+    """
     shout = not any(alphabet.islower() for alphabet in style.alphabets)
+    most = min(slots, len(seen), len(FORMS))
     while True:
-        count = rng.randint(max(2, slots - 1), slots)
-        taken = set(rng.sample(range(slots), count))
-        colors, forms = rng.sample(seen, slots), rng.sample(FORMS, slots)
-        names = [f"{c} {f}" if i in taken else "" for i, (c, f) in enumerate(zip(colors, forms))]
+        count = rng.randint(max(2, most - 1), most)
+        taken = sorted(rng.sample(range(slots), count))
+        colors, forms = rng.sample(seen, most), rng.sample(FORMS, most)
+        which = {slot: slot if most == slots else number for number, slot in enumerate(taken)}
+        names = [f"{colors[which[i]]} {forms[which[i]]}" if i in which else "" for i in range(slots)]
         if split_of(", ".join(filter(None, names))) == split:
             said = [name.upper() if shout else name for name in names]
-            return list(zip(said, colors, forms))
+            return [(said[i], colors[which.get(i, 0)], forms[which.get(i, 0)]) for i in range(slots)]
 
 
 def _paint(rng: random.Random, canvas: Image.Image, slot: Slot, color: grounds.Color, form: str) -> Box:
