@@ -108,10 +108,14 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.3)
 
 
-def running(folder: Path) -> subprocess.Popen[str]:
+def running(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Snakemake with the job that waits, which has begun."""
     child = subprocess.Popen(
-        command(*asked("waits")), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(*asked("waits", *arguments)),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     until(lambda: queue("-t", "R", "-o", "%A"))
     return child
@@ -153,7 +157,7 @@ def test_a_job_that_needs_more_memory_gets_it_at_its_second_attempt(jobs: Path) 
 
 
 def test_a_job_that_is_cancelled_by_hand_is_noticed(jobs: Path) -> None:
-    child = running(jobs)
+    child = running(jobs, "--retries", "1")
     subprocess.run(["scancel", *queue("-o", "%A")], check=True)
     until(lambda: queue("-t", "R", "-o", "%A"))  # its retry
     (jobs / "seconds").write_text("0")
