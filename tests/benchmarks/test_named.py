@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsemm.benchmarks.named import named_sources
+from sparsemm.benchmarks.named import named_sources, samples_for
 from sparsemm.sources.obtain import Wanted
 
 
@@ -37,3 +37,14 @@ def test_what_is_there_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("data/benchmarks/docvqa").mkdir(parents=True)
     Path("data/benchmarks/docvqa/index.parquet").touch()
     assert [each.there for each in named_sources(*arguments)] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("of_benchmark", "of_model", "asked"),
+    [("all", None, "all"), (500, None, 500), (500, 60, 60), (40, 60, 40), ("all", 60, 60)],
+)
+def test_a_model_is_asked_the_fewer_of_both_numbers(
+    of_benchmark: int | str, of_model: int | None, asked: int | str
+) -> None:
+    model = {} if of_model is None else {"samples": of_model}
+    assert samples_for({"samples": of_benchmark}, model) == asked

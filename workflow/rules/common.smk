@@ -16,6 +16,7 @@ from seeds import with_seeds
 from values import ConfigError
 
 from sparsemm.benchmarks import get_benchmark
+from sparsemm.benchmarks.named import samples_for
 from sparsemm.labels import with_question
 from sparsemm.sources.fetching import MODEL_MARKER, PROBE_MARKER, is_own_copy
 from sparsemm.sources.lock import LOCK_FILE
@@ -266,9 +267,7 @@ def models_of(benchmark):
 def benchmark_of(wildcards):
     """The entry of a benchmark, with no more samples than the model is asked for."""
     entry = config["benchmarks"][wildcards.benchmark]
-    most = config["models"][wildcards.model].get("samples", "all")
-    asked = [count for count in (most, entry["samples"]) if count != "all"]
-    return entry | {"samples": min(asked, default="all")}
+    return entry | {"samples": samples_for(entry, config["models"][wildcards.model])}
 
 
 def shards_of(benchmark):

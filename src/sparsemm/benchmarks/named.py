@@ -1,4 +1,4 @@
-"""What a configuration names of the hub: its models, its benchmarks' data sets and its probe set."""
+"""What a configuration names of the hub (models, data sets, the probe set), and how many samples it asks of a model."""
 
 from __future__ import annotations
 
@@ -56,3 +56,9 @@ def named_sources(
         there = is_own_copy(place) or Path(PROBE_MARKER).is_file()
         found.append(Named("probe", wanted, place, there, (("default", probe.get("split", "train")),)))
     return found
+
+
+def samples_for(benchmark: Mapping[str, Any], model: Mapping[str, Any]) -> int | str:
+    """How many samples of a benchmark a model is asked, by the entries of both: the fewer, or "all"."""
+    asked = [int(entry["samples"]) for entry in (benchmark, model) if entry.get("samples", "all") != "all"]
+    return min(asked) if asked else "all"

@@ -66,8 +66,8 @@ class Packing:
         firsts = (total - mask.sum(-1)).tolist()  # of every row's tokens, its column
         shared = {}
         for name, rows in groups.items():
-            common = _common(ids, rows, firsts, image_token) if len(rows) > 1 else 0
-            shared.update(dict.fromkeys([name] if common else [], common))
+            if len(rows) > 1 and (common := _common(ids, rows, firsts, image_token)):
+                shared[name] = common
         if not shared:
             return None
         places: list[torch.Tensor] = []

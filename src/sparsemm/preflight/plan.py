@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sparsemm.benchmarks import get_benchmark
+from sparsemm.benchmarks.named import samples_for
 from sparsemm.preflight.hours import ANSWER, DRAWN_S, IMAGE_S, Speed, prefill_s, start_s, step_s
 from sparsemm.preflight.memory import Work
 from sparsemm.preflight.prompts import Prompts, prompts_of
@@ -151,10 +152,7 @@ def tasks(config: Mapping[str, Any], models: Mapping[str, Model], cells: Mapping
             )
             new_tokens = benchmark.generation(model.entry["family"]).max_new_tokens
             pairs = [(str(label), int(budget)) for label, budget in cells[name]]
-            asked = [
-                count for count in (entry["samples"], model.entry.get("samples", "all")) if count != "all"
-            ]
-            rows = data.used(min(asked, default="all"))
+            rows = data.used(samples_for(entry, model.entry))
             found.append(Task(model, name, entry, pairs, prompts, rows, new_tokens))
     return found
 
