@@ -25,7 +25,7 @@ from sparsemm.embedded.smol.pages import as_rich
 from sparsemm.embedded.smol.patches import CLASSES, HALVES, JOINT, SYMBOLS, _parts, shares
 from sparsemm.embedded.smol.projection import fit_last_layer
 from sparsemm.embedded.smol.reader import SECOND, SIDE, Reader, dual_of
-from sparsemm.embedded.smol.start import _resized, take_tower
+from sparsemm.embedded.smol.start import take_tower
 from sparsemm.embedded.smol.train import Recipe, Stage, _conversations, train
 from sparsemm.errors import InputError
 from sparsemm.models.loading import build_inputs, load_model
@@ -236,20 +236,13 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def test_training_starts_from_the_tower_of_a_model_that_reads(base: Base, tmp_path: Path) -> None:
-    """A tower for larger tiles has its weights; positions stand where they stood, as far as a grid can say."""
+    """Weights are taken over whole; a tower of another shape, or none, is refused."""
     reads = Reader(LLAVA, base, tower=TOWER, seed=3)
     reads.whole.save_pretrained(tmp_path / "reads")
     reader = Reader(LLAVA, base, tower=TOWER, seed=4)
     take_tower(reader.whole.model.vision_tower, tmp_path / "reads")
     before, after = (each.whole.model.vision_tower.state_dict() for each in (reads, reader))
     assert all(torch.allclose(before[name], after[name]) for name in before)
-    ramp = torch.cat([torch.full((1, 2), 9.0), torch.arange(4.0).repeat_interleave(4)[:, None].expand(-1, 2)])
-    wider = _resized(ramp, 65)
-    assert wider.shape == (65, 2)
-    assert wider[0, 0] == 9.0
-    rows = wider[1:, 0].view(8, 8)
-    assert torch.equal(rows, rows[:, :1].expand(-1, 8))
-    assert torch.equal(rows[:, 0], rows[:, 0].sort().values)
     with pytest.raises(InputError, match=r"has no .* of shape"):
         take_tower(
             Reader(LLAVA, base, tower=Tower(32, 1, 2, 32)).whole.model.vision_tower, tmp_path / "reads"

@@ -8,18 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch.nn import functional as F
 
 from sparsemm.errors import InputError
 
 _TOWER = "vision_tower."
-_PLACES = "position_embedding.weight"
 
 
 def take_tower(tower: Any, checkpoint: str | Path) -> None:
-    """Take over the vision tower of a LLaVA-NeXT checkpoint; its positions are resized to the new tower's tiles.
+    """Take over the vision tower of a LLaVA-NeXT checkpoint.
 
     Args:
         tower: a CLIP vision tower, changed in place.
@@ -41,8 +38,6 @@ def take_tower(tower: Any, checkpoint: str | Path) -> None:
     known = {_short(name): name for name in own}
     for short, name in known.items():
         value = found.get(short)
-        if value is not None and short.endswith(_PLACES):
-            value = _resized(value, len(own[name]))
         if value is None or value.shape != own[name].shape:
             raise InputError(f"{file}: its vision tower has no {short} of shape {tuple(own[name].shape)}")
         own[name] = value
@@ -52,11 +47,3 @@ def take_tower(tower: Any, checkpoint: str | Path) -> None:
 def _short(name: str) -> str:
     """A weight's name inside the tower, whatever it is wrapped in."""
     return name.rpartition(_TOWER)[2].removeprefix("vision_model.")
-
-
-def _resized(places: torch.Tensor, count: int) -> torch.Tensor:
-    """Position embeddings [1 + side * side, width] for a square of other patches, the first one kept."""
-    before, after = round((len(places) - 1) ** 0.5), round((count - 1) ** 0.5)
-    grid = places[1:].T.reshape(1, -1, before, before)
-    grid = F.interpolate(grid, (after, after), mode="bilinear", align_corners=False)
-    return torch.cat([places[:1], grid[0].flatten(1).T])
