@@ -100,8 +100,9 @@ GENERATIONS = ("model", "plain")
 MASKINGS = ("output", "released")
 # Precision in which the tokens of a prompt are ranked.
 RANKINGS = ("float32", "model")
-# When a prompt is compressed: with its question in it, or up to its image alone, before a question is known.
-QUESTIONS = ("aware", "agnostic")
+# When a prompt is compressed: with its question in it, or up to its image alone, before a question is known; then
+# ranked by the image part's own last tokens ("agnostic"), or by a fixed generic instruction ("instructed").
+QUESTIONS = ("aware", "agnostic", "instructed")
 # Kinds of further probe sets, and the generated scenes that a model can read: upper-case letters and digits, or
 # everything.
 PROBE_KINDS = ("scripts", "wild", "shapes")

@@ -14,6 +14,7 @@ from sparsemm.evaluation import agnostic
 from sparsemm.evaluation.cells import make_cells
 from sparsemm.evaluation.evaluate import evaluate
 from sparsemm.evaluation.settings import RunSettings
+from sparsemm.generation.prefix import GENERIC_INSTRUCTION, instruction_tokens
 from sparsemm.labels import split_question, with_question
 from sparsemm.models.loading import Loaded, build_inputs, shape
 from sparsemm.models.text import end_tokens
@@ -22,8 +23,9 @@ from helpers.prefixes import answer_after, kept_of_prefix
 from helpers.tiny_families import tiny_family
 
 LABELS = ("snapkv", "sparsemm[rho=0.3]", "adakv@image_aware", "pyramidkv@key_diff")
-PAIRS = [("fullkv", 0)] + [(label, budget) for label in LABELS for budget in (12, 24)]
-PAIRS += [(with_question(label, "agnostic"), budget) for label in LABELS for budget in (12, 24)]
+PAIRS = [("fullkv", 0)] + [(label, budget) for label in LABELS for budget in (12, 20)]
+MODES = ("agnostic", "instructed")
+PAIRS += [(with_question(label, mode), budget) for mode in MODES for label in LABELS for budget in (12, 20)]
 FAMILIES = {"llava_next-mistral": "llava_next", "qwen2_vl": "qwen2_vl", "internvl": "internvl"}
 
 
@@ -56,14 +58,16 @@ def test_cells_equal_the_plain_reference(family: str, monkeypatch: pytest.Monkey
     asked = samples(benchmark)
     frame = evaluate(loaded(family), benchmark, asked, cells(family), quiet())
     assert len(frame) == len(PAIRS) * len(asked)
-    assert len(prefilled) == 2  # images, not questions
+    assert len(prefilled) == 2 * len(MODES)  # images, not questions
     model, processor = tiny_family(family)
     sizes = shape(model)
     for sample in asked:
         prompt = benchmark.prompt(sample.data, FAMILIES[family], rules="paper")
         inputs = build_inputs(processor, [sample.image.open()], [prompt])
-        for cell in (each for each in cells(family) if each.agnostic):
-            kept = kept_of_prefix(model, inputs, cell.policy)
+        instruction = instruction_tokens(processor, GENERIC_INSTRUCTION, inputs["input_ids"])
+        for cell in (each for each in cells(family) if each.question in MODES):
+            asked_by = instruction if cell.question == "instructed" else None
+            kept = kept_of_prefix(model, inputs, cell.policy, asked_by)
             tokens = answer_after(model, inputs, kept, 5)
             ends = [place for place, token in enumerate(tokens) if token in end_tokens(model)]
             text = processor.tokenizer.decode(tokens[: ends[0]] if ends else tokens, skip_special_tokens=True)
@@ -89,9 +93,10 @@ def test_aware_cells_do_not_change_and_batches_do_not_matter() -> None:
         assert alone.equals(wanted)
 
 
-def test_without_a_limit_the_answer_is_that_of_the_full_cache() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_without_a_limit_the_answer_is_that_of_the_full_cache(mode: str) -> None:
     family, benchmark = "llava_next-mistral", get_benchmark("synth-docvqa", max_new_tokens=6)
-    pairs = [("fullkv", 0), (with_question("snapkv", "agnostic"), 4096)]
+    pairs = [("fullkv", 0), (with_question("snapkv", mode), 4096)]
     frame = evaluate(loaded(family), benchmark, samples(benchmark), cells(family, pairs), quiet())
     full, other = (frame[frame.budget == budget].reset_index(drop=True) for budget in (0, 4096))
     assert full.drop(columns=["policy", "budget"]).equals(other.drop(columns=["policy", "budget"]))

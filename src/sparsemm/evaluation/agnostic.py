@@ -1,7 +1,7 @@
 """Question-agnostic cells: an image's prefix is prefilled once, compressed in every cell, then asked its questions.
 
-The prefix ends with the last image token and is ranked as a prompt of its own, before any question is known; the
-question's tokens are all kept.
+The prefix ends with the last image token and is ranked before any question is known: as a prompt of its own, or by a
+fixed generic instruction behind it, which is dropped afterwards. The question's tokens are all kept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sparsemm.evaluation.images import ImageMemory, split_unreadable
 from sparsemm.evaluation.settings import RunSettings
 from sparsemm.families import family_of
 from sparsemm.generation.prefill import PrefillLayer, capture_prefill, decode_step
+from sparsemm.generation.prefix import GENERIC_INSTRUCTION, instruction_tokens
 from sparsemm.generation.prefix_inputs import PrefixInputs, parts_after
 from sparsemm.generation.selector import image_of
 from sparsemm.models.generation_settings import make_processors
@@ -59,6 +60,8 @@ def answer_agnostic(
     policies: Sequence[Policy],
     settings: RunSettings,
     memory: ImageMemory | None = None,
+    *,
+    rank_by: str = "window",
 ) -> tuple[list[AgnosticAnswer], list[str]]:
     """Answer one batch under every policy; the prefix of an image is prefilled once for all its questions.
 
@@ -69,6 +72,7 @@ def answer_agnostic(
         policies: one a cell.
         settings: of the run.
         memory: of encoded images; None to prepare every sample's by itself.
+        rank_by: "window" or "instruction", as in `compress_prefix`.
 
     Returns:
         The answers, and the ids of samples whose image cannot be decoded.
@@ -89,7 +93,10 @@ def answer_agnostic(
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
             if prefixed is None:
                 prefix = PrefixInputs.of(inputs, image_token)
-                prefixed = prefix, prefix_cells(loaded.model, inputs, prefix, policies)
+                asked = None
+                if rank_by == "instruction":
+                    asked = instruction_tokens(loaded.processor, GENERIC_INSTRUCTION, ids)
+                prefixed = prefix, prefix_cells(loaded.model, inputs, prefix, policies, asked)
             prefix, cells = prefixed
             question, _ = parts_after(prefix, ids, mask, image_token)
             processors = make_processors(
@@ -119,7 +126,11 @@ def _inputs(loaded: Loaded, sample: Sample, prompt: str, memory: ImageMemory | N
 
 
 def prefix_cells(
-    model: PreTrainedModel, inputs: Mapping[str, Any], prefix: PrefixInputs, policies: Sequence[Policy]
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    prefix: PrefixInputs,
+    policies: Sequence[Policy],
+    instruction: torch.Tensor | None = None,
 ) -> RaggedCache:
     """The prefix of one prompt, compressed by every policy: a cache with a row for each, without room for more.
 
@@ -128,45 +139,53 @@ def prefix_cells(
         inputs: the whole prompt's, of one row without pads.
         prefix: its cut inputs.
         policies: one a row.
+        instruction: int64 [1, I], text that the prefix is ranked by; None: its own last tokens.
     """
     length = prefix.ids.shape[1]
+    ranking = length if instruction is None else length + instruction.shape[1]  # tokens that take part in it
     cache = RaggedCache(shape(model).num_layers, seen=length)
 
     def pack(seen: PrefillLayer) -> None:
         own = replace(
             seen,
-            query=seen.query[:, :, :length],
-            key=seen.key[:, :, :length],
-            value=seen.value[:, :, :length],
-            images=lambda: prefix.ids == image_token,
+            query=seen.query[:, :, :ranking],
+            key=seen.key[:, :, :ranking],
+            value=seen.value[:, :, :ranking],
+            images=lambda: whole["input_ids"][:, :ranking] == image_token,
         )
-        kept = torch.cat(_kept(own, policies, len(cache.ragged)))  # [C, Hkv, P]
+        kept = torch.cat(_kept(own, policies, len(cache.ragged), length))  # [C, Hkv, P]
         source = torch.zeros(len(policies), dtype=torch.long, device=own.key.device)
-        cache.ragged[seen.index].pack(own.key, own.value, kept, source=source)
+        key, value = own.key[:, :, :length], own.value[:, :, :length]
+        cache.ragged[seen.index].pack(key, value, kept, source=source)
 
     image_token = shape(model).image_token_id
     # Positions need text after the image; causal attention does not show it to the prefix.
-    after = inputs["input_ids"][:, length : length + 1]
+    after = inputs["input_ids"][:, length : length + 1] if instruction is None else instruction
     whole = {**prefix.followed_by(after, torch.ones_like(after)), **prefix.vision}
     capture_prefill(model, whole, pack)
     return cache
 
 
-def _kept(seen: PrefillLayer, policies: Sequence[Policy], num_layers: int) -> list[torch.Tensor]:
-    """What each policy keeps of an unpadded prompt in one layer, bool [1, Hkv, T] each; equal rankers rank once."""
+def _kept(seen: PrefillLayer, policies: Sequence[Policy], num_layers: int, length: int) -> list[torch.Tensor]:
+    """What each policy keeps in one layer of the first tokens of an unpadded prompt, bool [1, Hkv, length] each.
+
+    The tokens behind `length` take part in the ranking. Equal rankers rank once.
+    """
     ranked: dict[Ranker, torch.Tensor] = {}
     found = []
     for policy in policies:
         if policy.budget is None:
-            found.append(torch.ones(seen.key.shape[:3], dtype=torch.bool, device=seen.key.device))
+            shape_of = (*seen.key.shape[:2], length)
+            found.append(torch.ones(shape_of, dtype=torch.bool, device=seen.key.device))
             continue
         ranker = ranker_of(policy)
         if ranker not in ranked:
             image = image_of(ranker, seen.images, seen.key)
             sides = seen.query, seen.key, seen.value
             ranked[ranker] = ranker.rank(*sides, scaling=seen.scaling, image=image)
-        keep = policy.keep(ranked[ranker], layer=seen.index, num_layers=num_layers)
-        found.append(select(ranked[ranker], keep, window=policy.window, tokens=seen.key.shape[2]))
+        own = ranked[ranker][..., : max(length - policy.window, 0)]
+        keep = policy.keep(own, layer=seen.index, num_layers=num_layers)
+        found.append(select(own, keep, window=policy.window, tokens=length))
     return found
 
 

@@ -21,9 +21,9 @@ class Cell(NamedTuple):
     policy: Policy
 
     @property
-    def agnostic(self) -> bool:
-        """Whether the prompt is compressed up to its image, before the question is known."""
-        return split_question(self.label)[1] == "agnostic"
+    def question(self) -> str:
+        """When the prompt is compressed, of QUESTIONS."""
+        return split_question(self.label)[1]
 
 
 def make_cells(pairs: Sequence[Sequence[Any]], **settings: Any) -> list[Cell]:

@@ -29,6 +29,7 @@ from sparsemm.evaluation.images import ImageMemory, image_memory
 from sparsemm.evaluation.scoring import SCORES, score_columns
 from sparsemm.evaluation.settings import RunSettings, work_facts
 from sparsemm.evaluation.unreadable import left_out, take_unreadable
+from sparsemm.methods import QUESTIONS
 from sparsemm.models.loading import Loaded, shape
 from sparsemm.results.resume import ResumableWork, Rows
 
@@ -108,8 +109,7 @@ def _rows(
     batch: Sequence[Sample],
 ) -> Rows:
     """Result rows of one batch, without their scores."""
-    aware = [cell for cell in cells if not cell.agnostic]
-    agnostic = [cell for cell in cells if cell.agnostic]
+    aware, agnostic, instructed = ([cell for cell in cells if cell.question == each] for each in QUESTIONS)
     rows: Rows = []
     unreadable: list[str] = []
     if aware:
@@ -121,11 +121,15 @@ def _rows(
             for cell, answers, kept in zip(aware, answered.texts, output.kept[:, column], strict=True):
                 prompt_tokens = int(output.prompt_tokens[column])
                 rows.append(_row(loaded, sample, cell, answers[column], prompt_tokens, kept))
-    if agnostic:
-        policies = [cell.policy for cell in agnostic]
-        found, unreadable = answer_agnostic(loaded, benchmark, batch, policies, settings, memory)
+    for own, rank_by in ((agnostic, "window"), (instructed, "instruction")):
+        if not own:
+            continue
+        policies = [cell.policy for cell in own]
+        found, unreadable = answer_agnostic(
+            loaded, benchmark, batch, policies, settings, memory, rank_by=rank_by
+        )
         for each in found:
-            for cell, text, kept in zip(agnostic, each.texts, each.kept, strict=True):
+            for cell, text, kept in zip(own, each.texts, each.kept, strict=True):
                 rows.append(_row(loaded, each.sample, cell, text, each.prompt_tokens, kept))
     return left_out(unreadable) + rows
 

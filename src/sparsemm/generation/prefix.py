@@ -24,7 +24,7 @@ from sparsemm.generation.selector import find_image_tokens, token_selector
 from sparsemm.models.loading import shape
 from sparsemm.policies import Policy
 
-__all__ = ["GENERIC_INSTRUCTION", "Prefix", "compress_prefix"]
+__all__ = ["GENERIC_INSTRUCTION", "Prefix", "compress_prefix", "instruction_tokens"]
 
 GENERIC_INSTRUCTION = "Describe everything in the image and read all of its text."
 RANK_BY = ("window", "instruction")
@@ -168,13 +168,13 @@ def compress_prefix(
         raise InputError(f"rank_by={rank_by!r} is not known; use {' or '.join(RANK_BY)}")
     image_token = shape(model).image_token_id
     prefix = PrefixInputs.of(inputs, image_token)
-    asked = None if rank_by == "window" else _tokens(processor, instruction, prefix.ids)
+    asked = None if rank_by == "window" else instruction_tokens(processor, instruction, prefix.ids)
     with compress(model, policy, any_scores=any_scores, storage=storage) as run:
         cache = _prefill(model, policy, prefix, asked, run.session, storage)
         yield Prefix(model, prefix, cache)
 
 
-def _tokens(processor: Any, instruction: str, like: torch.Tensor) -> torch.Tensor:
+def instruction_tokens(processor: Any, instruction: str, like: torch.Tensor) -> torch.Tensor:
     """The instruction's tokens, int64 [1, I], without special ones."""
     if processor is None:
         raise InputError('rank_by="instruction" needs the tokenizer; give processor=')

@@ -16,7 +16,7 @@ from sparsemm.reporting.figures.style import not_run, panel_grid, paper_style, s
 from sparsemm.reporting.matrix import COLUMNS, PUBLISHED, matrix_cells
 from sparsemm.reporting.summary import Paths, as_paths, panels, part, read_predictions
 
-_KNOWN = {"aware": "known", "agnostic": "not known"}
+_KNOWN = {"aware": "known", "agnostic": "not known", "instructed": "not known, ranked by an instruction"}
 _MISSING = "fewer than two rankers among the policies"
 
 
@@ -126,7 +126,7 @@ def _points(panel: Axes, cells: pd.DataFrame) -> None:
             marker=RANKERS[str(row.ranker)].marker,
             linestyle="",
             markersize=4,
-            markerfacecolor="none" if row.question == "agnostic" else None,
+            markerfacecolor="none" if row.question != "aware" else None,
             alpha=0.85,
         )
     best = cells.sort_values(["cache_bytes", "score"], ascending=[True, False])

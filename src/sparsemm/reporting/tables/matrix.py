@@ -40,8 +40,9 @@ def table_matrix(predictions: Paths, stem: str | Path, *, run_scores: Paths = ()
         return
     notes = [
         "Mean score with its 95 % bootstrap interval over images; bold: the best pair of the budget (tokens per KV "
-        "head). The question is known when a prompt is compressed (aware) or not (agnostic), then kept above "
-        f"the budget. The paper's methods, {', '.join(map(label_of, PUBLISHED))}, rank by window attention.",
+        "head). The question is known when a prompt is compressed (aware) or not (agnostic; instructed: ranked by a "
+        "generic instruction), then kept above the budget. "
+        f"The paper's methods, {', '.join(map(label_of, PUBLISHED))}, rank by window attention.",
         *run_notes(files, run_scores=as_paths(run_scores), scores=scores),
     ]
     pairs = numbers[numbers["allocator"] != ""]
