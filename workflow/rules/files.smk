@@ -99,7 +99,8 @@ def gpus_granted():
 
 def recorded(paths):
     """What the explorer reads of `paths`: all, or of cached results, which may be older than it, those that are there."""
-    if not cached_only():
+    # In a job's own process what was planned is there, and what was asked for is not known.
+    if workflow.is_main_process and not cached_only():
         return paths
     return [path for path in paths if Path(path.replace("<results>", RUN_FOLDER)).exists()]
 

@@ -1,4 +1,4 @@
-"""Write where the best visual heads, and as many others, look while the model reads a probe image; of one page, all heads."""
+"""Write where the best visual heads, and as many others, look while a model reads a probe image; of one page, all."""
 
 from job import job
 
@@ -17,7 +17,7 @@ with job(snakemake) as run:
     frame = attention_maps(loaded, images, heads, scores=scores, **rules)
     metadata = run.record(loaded.processor, model_revision=loaded.revision, dataset=run.probe_name)
     write_table(snakemake.output.maps, frame, "attention_maps", metadata)
-    if "heads" in snakemake.output.keys():
+    if snakemake.output.get("heads") is not None:
         found = head_maps(loaded, images[0], tokens=asked["tokens"], cells=asked["cells"], **rules)
         write_table(snakemake.output.page, found.page, "head_pages", metadata)
         write_table(snakemake.output.heads, found.maps, "head_maps", metadata)

@@ -7,5 +7,5 @@ with job(snakemake):
     from sparsemm.reporting.explorer.page import write_explorer
 
     facts = snakemake.params.facts
-    sources = Sources(**{name: list(snakemake.input.get(name)) for name in snakemake.input.keys()})
+    sources = Sources(**dict(snakemake.input.items()))
     write_explorer(snakemake.output.page, f"SparseMM: run {facts['run']}", sources, facts)
