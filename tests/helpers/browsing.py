@@ -108,5 +108,9 @@ _TEXT = "const node = document.querySelector(arguments[0]); return node ? node.t
 _PIXEL = """
 const canvas = [...document.querySelectorAll('.picture canvas')].find((each) => each.offsetParent);
 const [x, y] = [Math.floor(arguments[0] * canvas.width), Math.floor(arguments[1] * canvas.height)];
-return Array.from(canvas.getContext('2d').getImageData(x, y, 1, 1).data);
+const copy = document.createElement('canvas'); // reading the page's own canvas often would make Chromium warn
+[copy.width, copy.height] = [1, 1];
+const context = copy.getContext('2d', { willReadFrequently: true });
+context.drawImage(canvas, x, y, 1, 1, 0, 0, 1, 1);
+return Array.from(context.getImageData(0, 0, 1, 1).data);
 """

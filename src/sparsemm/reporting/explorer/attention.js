@@ -26,7 +26,7 @@ class HeadsView {
       this.order.box, this.grid.box, this.read,
       el("p", { class: "note", text: "Point at a head or use the arrow keys to see where it looks; a click or Enter locks it, "
         + "again or Escape lets it go. Colours grow with the root of the score. "
-        + "Intervals: 95 % bootstrap over the probe images." }), this.ranking.box));
+        + `Intervals: 95 % bootstrap over the ${model.scores.images ?? ""} probe images.` }), this.ranking.box));
     const right = el("section", { "aria-label": "Attention" }, el("h3", { text: "Where it looks" }));
     this.box.append(right);
     this.picture = null;

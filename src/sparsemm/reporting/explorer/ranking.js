@@ -15,12 +15,14 @@ class Ranking {
         el("table", {}, el("thead", {}, this.head), this.body)));
   }
 
+  // The rows are made anew; who came here by keyboard stays where he was.
   update(scores, locked) {
+    const focused = this.box.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
     const [key, down] = [state.sort.replace(/^-/, ""), !state.sort.startsWith("-")];
     this.head.replaceChildren(...COLUMNS.map(([name, text]) => el("th", {
       scope: "col", "aria-sort": name === key ? (down ? "descending" : "ascending") : "none",
     }, el("button", {
-      type: "button", "data-sort": name, text: name === key ? `${text} ${down ? "▼" : "▲"}` : text,
+      type: "button", "data-sort": name, "data-focus": name, text: name === key ? `${text} ${down ? "▼" : "▲"}` : text,
       onclick: () => setState({ sort: name === key && down ? `-${name}` : name }),
     }))));
     const rows = scores.score.map((score, at) => ({
@@ -31,6 +33,7 @@ class Ranking {
     const most = Math.max(...scores.high);
     this.body.replaceChildren(...rows.slice(0, RANKED).map((row) => this.row(row, most, locked)));
     this.note.textContent = rows.length > RANKED ? `The first ${RANKED} of ${rows.length} heads in this order.` : "";
+    if (focused) this.box.querySelector(`[data-focus="${focused}"]`)?.focus();
   }
 
   row(row, most, locked) {
@@ -43,7 +46,7 @@ class Ranking {
       el("td", { class: "right", text: row.layer }),
       el("td", { class: "right" }, el("button", {
         type: "button", "aria-pressed": chosen ? "true" : "false", text: row.head,
-        "aria-label": `layer ${row.layer}, head ${row.head}`,
+        "aria-label": `layer ${row.layer}, head ${row.head}`, "data-focus": `${row.layer}.${row.head}`,
         onclick: () => this.calls.locked(chosen ? null : { layer: row.layer, head: row.head }),
       })),
       el("td", { class: "right", text: percent(row.score, 2) }),
