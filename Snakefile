@@ -35,6 +35,7 @@ if not cached_only():
 
 
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/explorer.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/preflight.smk"
 
@@ -52,6 +53,7 @@ rule all:
         RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
+        PAGE_KEEP,
         SET_MAPS,
         TEXT_SCORES,
         READING_MASKS,
@@ -60,6 +62,7 @@ rule all:
         EFFICIENCY,
         PROFILE,
         PAPER,
+        EXPLORER,
 
 
 # Models, data sets and probe set of the hub, checked against config/sources.lock.yaml; what it lacks is added to it.
@@ -102,6 +105,7 @@ rule evaluate:
         RUN_SCORES,
         MASKS,
         ATTENTION_MAPS,
+        PAGE_KEEP,
         SET_MAPS,
 
 
@@ -128,11 +132,18 @@ rule efficiency:
         PROFILE,
 
 
-# Tables and figures only; from cached results no model runs and torch need not be installed.
+# Tables, figures and the explorer only; from cached results no model runs and torch need not be installed.
 rule figures:
     input:
         TABLE_FILES,
         FIGURE_FILES,
+        EXPLORER,
+
+
+# The page in which a reader looks into the run, alone.
+rule explorer:
+    input:
+        EXPLORER,
 
 
 # The paper's claims, judged on this run's result files, and their figure; from cached results no model runs.
@@ -149,10 +160,11 @@ rule matrix:
         expand("<results>/paper/figure_{name}.{kind}", name=("matrix", "pareto"), kind=("pdf", "png")),
 
 
-# Tables, figures and the page that shows them.
+# Tables, figures, the page that shows them, and the explorer.
 rule paper:
     input:
         PAPER,
+        EXPLORER,
 
 
 # The adapters of the models around SmolLM2 again; never part of the default run. Each takes two cores for hours.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digest import code_digest
+from digest import code_digest, files_digest
 
 
 @pytest.fixture
@@ -64,3 +64,17 @@ def test_folder_stands_for_every_file_in_it_and_what_they_import(source: Path) -
 def test_missing_code_is_named(source: Path, module: str) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
         code_digest(source, module)
+
+
+def test_files_that_are_no_code_have_a_digest_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there are none"):
+        files_digest(tmp_path)
+    for name in ("page.html", "page.css", "page.js"):
+        before = files_digest(tmp_path) if list(tmp_path.iterdir()) else ""
+        (tmp_path / name).write_text("a\n")
+        assert files_digest(tmp_path) != before
+    before = files_digest(tmp_path)
+    (tmp_path / "page.py").write_text("x = 1\n")
+    assert files_digest(tmp_path) == before
+    (tmp_path / "page.css").write_text("b\n")
+    assert files_digest(tmp_path) != before

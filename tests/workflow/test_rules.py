@@ -32,6 +32,7 @@ MODEL_RULES = {
     "evaluate_masks",
     "map_attention",
     "map_set_attention",
+    "map_kept",
     "read_text",
     "mask_reading",
     "score_recipes",

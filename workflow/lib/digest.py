@@ -41,6 +41,15 @@ def code_digest(source: Path, *modules: str) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
+def files_digest(folder: Path) -> str:
+    """The hash of the files of a folder that are no Python: what a page is made of besides code."""
+    found = sorted(path for path in folder.iterdir() if path.suffix in (".html", ".css", ".js"))
+    if not found:
+        raise FileNotFoundError(f"{folder}: a rule hashes the files of this folder but there are none")
+    joined = b"\n".join(path.name.encode() + b"\n" + path.read_bytes() for path in found)
+    return hashlib.sha256(joined).hexdigest()[:16]
+
+
 def _files_of(package: Path, module: str) -> list[str]:
     """The file `module`, or every Python file under a folder that ends in "/"."""
     path = package / module

@@ -123,6 +123,8 @@ KEYS: dict[str, Check] = {
     "recipes.groups": either_or("all", _COUNT),
     "attention_maps.images": _COUNT,
     "attention_maps.heads": _COUNT,
+    "attention_maps.tokens": _COUNT,
+    "attention_maps.cells": _COUNT,
     "efficiency.tokens": list_of(_COUNT),
     "efficiency.batches": list_of(_rows, least=0),
     "efficiency.policies": list_of(policy_label(METHOD_NAMES, settings=False)),

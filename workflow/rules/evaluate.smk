@@ -112,6 +112,9 @@ rule map_attention:
         model=model_files,
     output:
         maps="<results>/attention_maps/{model}.parquet",
+        # All heads over one page, for the explorer.
+        page="<results>/attention_maps/pages/{model}.parquet",
+        heads="<results>/attention_maps/heads/{model}.parquet",
     log:
         "<results>/logs/attention_maps/{model}.log",
     benchmark:
@@ -126,7 +129,13 @@ rule map_attention:
     params:
         model=lambda wildcards: config["models"][wildcards.model],
         settings=settings("seed", "device", "rules", "generation", "probe", "scoring", "attention_maps"),
-        code=code_digest("heads/attention_maps.py", "models/loading.py", "heads/probe.py", "heads/scores.py"),
+        code=code_digest(
+            "heads/attention_maps.py",
+            "heads/head_maps.py",
+            "models/loading.py",
+            "heads/probe.py",
+            "heads/scores.py",
+        ),
     script:
         "../scripts/map_attention.py"
 
@@ -147,3 +156,45 @@ use rule map_attention as map_set_attention with:
         settings=lambda wildcards: set_settings(
             wildcards.probe, "seed", "device", "rules", "generation", "probe", "scoring", "attention_maps"
         ),
+
+
+# Which image tokens of the explorer's page each KV head keeps under every policy and budget.
+rule map_kept:
+    input:
+        probe=probe_of,
+        scores="<results>/scores/{model}.parquet",
+        named=score_files(config["policies"]),
+        model=model_files,
+    output:
+        ranks="<results>/attention_maps/ranks/{model}.parquet",
+        kept="<results>/attention_maps/kept/{model}.parquet",
+    log:
+        "<results>/logs/attention_maps/kept/{model}.log",
+    benchmark:
+        "<results>/benchmarks/attention_maps/kept/{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: MODEL_THREADS
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(30),
+        gpu=1,
+    params:
+        model=lambda wildcards: config["models"][wildcards.model],
+        cells=[[policy, budget] for policy in config["policies"] for budget in budgets_of_all()],
+        settings=settings(
+            "seed",
+            "device",
+            "rules",
+            "probe",
+            "window",
+            "kernel",
+            "ranking",
+            "rho",
+            "beta",
+            "floor",
+            "attention_maps",
+        ),
+        code=code_digest("evaluation/kept_tokens.py", "models/loading.py", "heads/scores.py", *POLICIES_CODE),
+    script:
+        "../scripts/map_kept.py"

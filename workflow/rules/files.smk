@@ -35,6 +35,11 @@ MASKS = [
     for model in models_of(benchmark)
 ]
 ATTENTION_MAPS = expand("<results>/attention_maps/{model}.parquet", model=MODELS)
+# The explorer's page: the attention of all heads over it, and what each KV head keeps of it.
+HEAD_PAGES, HEAD_MAPS, TOKEN_RANKS, PAGE_KEEP = (
+    expand(f"<results>/attention_maps/{kind}/{{model}}.parquet", model=MODELS)
+    for kind in ("pages", "heads", "ranks", "kept")
+)
 EFFICIENCY, PROFILE = (
     expand(
         f"<results>/{kind}/{{model}}/{{policy}}-{{tokens}}.parquet",
@@ -92,8 +97,16 @@ def gpus_granted():
     return int(workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else 1
 
 
+def recorded(paths):
+    """What the explorer reads of `paths`: all, or of cached results, which may be older than it, those that are there."""
+    # In a job's own process what was planned is there, and what was asked for is not known.
+    if workflow.is_main_process and not cached_only():
+        return paths
+    return [path for path in paths if Path(path.replace("<results>", RUN_FOLDER)).exists()]
+
+
 def cached_only():
-    """Whether `figures` or `claims` alone is asked for and every result file that figures and tables read is there."""
+    """Whether figures, claims or the explorer alone are asked for and every file that figures and tables read is there."""
     asked = asked_targets()
     files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
-    return bool(asked) and asked <= {"figures", "claims"} and all(file.exists() for file in files)
+    return bool(asked) and asked <= {"figures", "claims", "explorer"} and all(file.exists() for file in files)

@@ -26,7 +26,7 @@ rule preflight:
             "budget": len(KEEP),
             "predictions": len(PREDICTIONS),
             "masks": len(MASKS),
-            "attention maps": len(ATTENTION_MAPS) + len(SET_MAPS),
+            "attention maps": len(ATTENTION_MAPS) + len(SET_MAPS) + len(PAGE_KEEP),
             "efficiency": len(TIMED) * len(config["efficiency"]["tokens"]),
         },
         results=RUN_FOLDER,

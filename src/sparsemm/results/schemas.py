@@ -12,6 +12,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 _STRINGS = pa.list_(pa.string())
 _ROWS = pa.list_(pa.list_(pa.float64()))
 _INDEXES = pa.list_(pa.int64())
+_FLOATS = pa.list_(pa.float64())
 
 # Measurements of the kind "profile": integers, then floats.
 _COUNTED = (
@@ -53,7 +54,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         image=pa.string(),
         index=pa.int32(),
         word=pa.string(),
-        box=pa.list_(pa.float64()),
+        box=_FLOATS,
         image_tokens=_INDEXES,
         prompt_positions=_INDEXES,
         cells=_ROWS,
@@ -166,6 +167,50 @@ SCHEMAS: dict[str, pa.Schema] = {
         grid=_ROWS,
         token=pa.string(),
     ),
+    # The page that the explorer shows. Its cells are blocks of image tokens of the finest view; edges in px.
+    "head_pages": _schema(
+        image_id=pa.string(),
+        image=pa.binary(),
+        words=_STRINGS,
+        boxes=_ROWS,
+        row_edges=_FLOATS,
+        col_edges=_FLOATS,
+        block=pa.int64(),
+        answer=pa.string(),
+        prompt_tokens=pa.int64(),
+        image_tokens=pa.int64(),
+    ),
+    # Attention of all heads of a layer for one generated token: weights uint8 [Hq, rows, cols], 255 at a head's peak.
+    "head_maps": _schema(
+        image_id=pa.string(),
+        step=pa.int32(),
+        layer=pa.int32(),
+        token=pa.string(),
+        word=pa.int32(),
+        peaks=_FLOATS,
+        shares=_FLOATS,
+        hits=_INDEXES,
+        weights=pa.binary(),
+    ),
+    # Places of a page's cells in the ranking of each KV head: uint16, little endian [Hkv, rows, cols], from 1; 0 in the
+    # window. A cell is kept where its place is not above `keep`.
+    "token_ranks": _schema(
+        image_id=pa.string(),
+        ranker=pa.string(),
+        layer=pa.int32(),
+        ranks=pa.binary(),
+    ),
+    "page_keep": _schema(
+        image_id=pa.string(),
+        policy=pa.string(),
+        budget=pa.int64(),
+        layer=pa.int32(),
+        kv_head=pa.int32(),
+        ranker=pa.string(),
+        keep=pa.int64(),
+        kept_tokens=pa.int64(),
+        image_tokens=pa.int64(),
+    ),
 }
 
 # The key of each kind, in the order in which rows are sorted.
@@ -184,4 +229,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "efficiency": ("policy", "budget", "input_tokens", "repeat"),
     "profile": ("policy", "budget", "input_tokens", "batch"),
     "attention_maps": ("panel", "layer", "head"),
+    "head_pages": ("image_id",),
+    "head_maps": ("image_id", "step", "layer"),
+    "token_ranks": ("image_id", "ranker", "layer"),
+    "page_keep": ("image_id", "policy", "budget", "layer", "kv_head"),
 }
