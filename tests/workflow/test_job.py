@@ -44,7 +44,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(job_class: Any, device: str = "cpu", rules: str = "paper", **model: Any) -> Any:
     params = Named(model=model, settings={"seed": 0, "device": "auto", "rules": rules})
-    return job_class(Named(params=params, wildcards=Named(model="m")), device, 1)
+    return job_class(Named(params=params, wildcards=Named(model="m"), input=[]), device, 1)
 
 
 def test_weights_on_a_cpu_are_float32_whatever_the_dtype(job_class: Any, mini: Path) -> None:
