@@ -15,6 +15,7 @@ from sparsemm.errors import InputError
 from sparsemm.reporting.against import BYTES, CLOSE, MISSING, OTHER, VALUES, compare_runs, verify_tables
 from sparsemm.reporting.tables import table5
 from sparsemm.results.parquet import read_metadata, read_table, write_table
+from sparsemm.results.provenance import file_digest
 from sparsemm.results.verify import MADE, verify_files
 
 from helpers.fake_results import make_run
@@ -50,6 +51,21 @@ def test_a_whole_run_has_no_fault(whole: Path, capsys: pytest.CaptureFixture[str
     assert verify_tables(whole) == []
     assert main(["verify", str(whole)]) == 0
     assert "no faults" in capsys.readouterr().out
+
+
+def test_a_file_that_was_made_from_another_file_is_named(run: Path) -> None:
+    """As after a clock that went backwards: by its time the newer file is the older one, and nothing is made again."""
+    path, scores = run / PREDICTIONS, run / "scores" / "tiny-llava-next-vicuna.parquet"
+    facts = read_metadata(path) | {"inputs": {"scores/tiny-llava-next-vicuna.parquet": file_digest(scores)}}
+    write_table(path, read_table(path), facts.pop("kind"), facts)
+    assert verify_files(run) == []
+    facts = read_metadata(scores) | {"seed": 17}
+    write_table(scores, read_table(scores), facts.pop("kind"), facts)
+    (fault,) = verify_files(run)
+    assert fault.file == PREDICTIONS
+    assert fault.text.startswith("was made from another scores/tiny-llava-next-vicuna.parquet than is there")
+    scores.unlink()  # a part of a run may be looked at alone
+    assert verify_files(run) == []
 
 
 def drop_a_row(frame: pd.DataFrame) -> pd.DataFrame:

@@ -63,6 +63,18 @@ def test_each_lease_takes_another_device_and_release_frees_it(tmp_path: Path) ->
     assert take(tmp_path, "GPU-a", "GPU-b").uuids == ("GPU-a",)
 
 
+def test_runs_in_other_folders_see_each_others_leases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # of the machine
+    leases = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        leases.append(lease_device("cuda", devices=["GPU-a", "GPU-b"], environ={}, used=lambda uuid: None))
+    assert [lease.uuids for lease in leases] == [("GPU-a",), ("GPU-b",)]
+
+
 def test_a_job_waits_and_says_who_holds_what_at_once_and_every_minute(tmp_path: Path) -> None:
     first = take(tmp_path, "GPU-a", "GPU-b", gpus=2, holder="score_heads vicuna")
     patience = Patience({150: first.release})

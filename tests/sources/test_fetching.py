@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_a_model_is_its_configuration_and_safetensors(hub: Hub) -> None:
     folder = fetch_model(source, "llava_next")
     assert folder.parts[-2:] == ("snapshots", source.commit)
     assert {path.name for path in folder.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors"}
+
+
+def test_two_runs_at_once_fill_one_cache(hub: Hub) -> None:
+    """Runs in two folders share the hub's cache; the processes have no other lock in common."""
+    hub.repositories[0].files["model.safetensors"] = bytes(range(256)) * 4096
+    source = resolve("model", "some/model")
+    fork = multiprocessing.get_context("fork")
+    runs = [fork.Process(target=fetch_model, args=(source, "llava_next")) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0, 0, 0]
+    assert hub.asked("/lfs/") == 1
+    folder = fetch_model(source, "llava_next")
+    assert (folder / "model.safetensors").read_bytes() == bytes(range(256)) * 4096
+    assert not list(folder.parents[1].rglob("*.incomplete"))
 
 
 def test_weights_in_parts_are_those_of_the_index(hub: Hub) -> None:

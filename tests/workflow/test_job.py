@@ -7,13 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from sparsemm.errors import InputError
+from sparsemm.evaluation.configured import Shard
+from sparsemm.evaluation.evaluate import evaluate
+from sparsemm.heads.scores import HeadScores
 from sparsemm.models.loading import render
+from sparsemm.results.parquet import read_metadata
 
-from helpers import rule_models
+from helpers import rule_models, tiny
 from project import ROOT, save_mini_model
 
 
@@ -44,7 +49,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(job_class: Any, device: str = "cpu", rules: str = "paper", **model: Any) -> Any:
     params = Named(model=model, settings={"seed": 0, "device": "auto", "rules": rules})
-    return job_class(Named(params=params, wildcards=Named(model="m")), device, 1)
+    return job_class(Named(params=params, wildcards=Named(model="m"), input=[]), device, 1)
 
 
 def test_weights_on_a_cpu_are_float32_whatever_the_dtype(job_class: Any, mini: Path) -> None:
@@ -53,6 +58,40 @@ def test_weights_on_a_cpu_are_float32_whatever_the_dtype(job_class: Any, mini: P
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
     assert job.record(loaded.processor)["dtype"] == "float32"
     assert run(job_class, "cuda", path=mini, family="llava_next", dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_predictions_keep_the_configuration_that_answers_them_again(
+    job_class: Any, mini: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "seed": 0,
+        "device": "cpu",
+        "rules": "paper",
+        "generation": "model",
+        "limit": None,
+        "window": 4,
+    }
+    settings |= {"kernel": 5, "ranking": {"dtype": "float32"}, "rho": 0.1, "beta": 20, "floor": 0.2}
+    params = Named(
+        model={"path": str(mini), "family": "llava_next", "dtype": "float32"},
+        benchmark={"samples": 1, "shards": 1, "batch_size": 1, "max_new_tokens": 2},
+        settings=settings,
+        shard=0,
+        work=None,
+    )
+    wildcards = Named(model="m", benchmark="synth-ocr", shard="0")
+    job = job_class(Named(params=params, wildcards=wildcards, input=[]), "cpu", 1)
+    shard = job.shard()
+    benchmark = shard.make_benchmark()
+    samples, loaded = shard.samples(benchmark), shard.load_model("cpu", job.dtype)
+    how = shard.run_settings(progress=False)
+    cells = shard.cells([("fullkv", 0)], loaded, HeadScores(np.full((tiny.LAYERS, tiny.HEADS), 1 / 18)), {})
+    frame = evaluate(loaded, benchmark, samples, cells, how)
+    made = {"loaded": loaded, "benchmark": benchmark, "samples": samples, "settings": how, "shard": shard}
+    job.write_answers(str(tmp_path / "0.parquet"), frame, "predictions", **made)
+    facts = read_metadata(tmp_path / "0.parquet")
+    assert Shard.of(facts["configuration"]) == shard
+    assert (facts["device"], facts["dtype"], facts["inputs"]) == ("cpu", "float32", {})
 
 
 @pytest.mark.parametrize("load", ["load_model", "load_processor"])

@@ -42,6 +42,7 @@ rule evaluate_shard:
             "floor",
         ),
         code=code_digest(
+            "evaluation/configured.py",
             "evaluation/evaluate.py",
             "models/loading.py",
             "heads/scores.py",

@@ -1,23 +1,16 @@
 """Answer one shard of a benchmark under every policy and budget, from one prefill a sample."""
 
-from job import job, rows_asked
+from job import job
 
 with job(snakemake) as run:
-    from sparsemm.evaluation.evaluate import evaluate, make_cells
-    from sparsemm.models.loading import shape
+    from sparsemm.evaluation.evaluate import evaluate
 
-    settings, asked = snakemake.params.settings, snakemake.params.benchmark
-    benchmark, scores = run.benchmark(), run.head_scores()
-    count, shard = rows_asked(asked["samples"]), snakemake.params.shard
-    samples = list(benchmark.load(count, settings["seed"], shard=shard, shards=asked["shards"]))
-    loaded = run.load_model()
-    sizes = shape(loaded.model)
-    scores.require_model(snakemake.wildcards.model, num_layers=sizes.num_layers, num_heads=sizes.num_heads)
-    options = {key: settings[key] for key in ("window", "kernel", "rho", "beta", "floor", "seed")}
-    options["ranking"] = settings["ranking"]["dtype"]
-    options |= {"scores": scores, "set_scores": run.set_scores(), "num_kv_heads": sizes.num_kv_heads}
-    cells = make_cells(snakemake.params.cells, **options)
-    how = run.run_settings(asked["batch_size"])
+    shard, scores = run.shard(), run.head_scores()
+    benchmark = shard.make_benchmark()
+    samples = shard.samples(benchmark)
+    loaded = shard.load_model(run.device, run.dtype)
+    cells = shard.cells(snakemake.params.cells, loaded, scores, run.set_scores())
+    how = shard.run_settings(snakemake.params.work)
     frame = evaluate(loaded, benchmark, samples, cells, how)
-    made = {"loaded": loaded, "benchmark": benchmark, "samples": samples, "settings": how}
+    made = {"loaded": loaded, "benchmark": benchmark, "samples": samples, "settings": how, "shard": shard}
     run.write_answers(snakemake.output.predictions, frame, "predictions", **made)

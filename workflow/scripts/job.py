@@ -109,6 +109,16 @@ class Job:
         options = {key: entry[key] for key in ("max_new_tokens", "questions") if key in entry}
         return get_benchmark(self.snakemake.wildcards.benchmark, **options)
 
+    def shard(self) -> Any:
+        """The rule's shard of a benchmark, as the configuration asks for it."""
+        from sparsemm.evaluation.configured import Shard
+
+        params, wildcards = self.snakemake.params, self.snakemake.wildcards
+        entries = {"model": dict(params.model), "benchmark": dict(params.benchmark)}
+        entries["settings"] = dict(params.settings)
+        names = {"model_name": str(wildcards.model), "benchmark_name": str(wildcards.benchmark)}
+        return Shard(**names, **entries, number=params.shard)
+
     def head_scores(self) -> Any:
         """The visual scores that the rule reads. Raises InputError where they are another model's."""
         from sparsemm.heads.scores import HeadScores
@@ -141,7 +151,8 @@ class Job:
             path: of the result file.
             frame: its rows.
             kind: of result file.
-            **made: loaded, benchmark, samples and settings of the run.
+            **made: loaded, benchmark, samples and settings of the run; where the rows can be computed again from
+                the configuration alone, also its shard.
         """
         from sparsemm.evaluation.settings import run_facts
         from sparsemm.results import resume
@@ -150,47 +161,22 @@ class Job:
         params, loaded, benchmark = self.snakemake.params, made["loaded"], made["benchmark"]
         facts = run_facts(loaded, benchmark, made["samples"], made["settings"]) | self.dataset(benchmark)
         facts |= {"limit": params.settings["limit"], "unreadable": frame.attrs["unreadable"]}
+        if "shard" in made:
+            facts["configuration"] = made["shard"].facts()
         write_table(path, frame, kind, self.record(loaded.processor, **facts))
         resume.discard(params.work)
 
     def _folder(self) -> str:
-        """Where the rule's model is: the folder of the configuration, or else where it was fetched to.
+        """Where the rule's model is."""
+        from sparsemm.models.configured import model_folder
 
-        Raises:
-            InputError: for a model of another family than the configuration says, or another commit than is locked.
-        """
-        from sparsemm.errors import InputError
-        from sparsemm.models.loading import family_of_folder
-        from sparsemm.sources.fetching import MODEL_MARKER, read_marker
-        from sparsemm.sources.lock import LOCK_FILE
-        from sparsemm.sources.obtain import check_commit
-
-        model, name = self.snakemake.params.model, self.snakemake.wildcards.model
-        folder = str(model["path"])
-        marker = Path(MODEL_MARKER.format(model=name))
-        if not Path(folder).is_dir() and marker.is_file():
-            found = read_marker(marker)
-            check_commit(LOCK_FILE, "model", found["id"], found["commit"], marker)
-            folder = found["folder"]
-        family = family_of_folder(folder).name
-        if family != model["family"]:
-            raise InputError(
-                f"models.{name}.family is {model['family']}, but {folder} holds a model of {family}; "
-                "mend the key or the path"
-            )
-        return folder
+        return model_folder(self.snakemake.wildcards.model, self.snakemake.params.model)
 
     def _prompt(self) -> dict[str, Any]:
         """Chat format and images: arguments of `load_model` and `load_processor`."""
-        from sparsemm.models import ImageLimits
+        from sparsemm.models.configured import prompt_arguments
 
-        model = self.snakemake.params.model
-        limits = {key: model.get(key) for key in ("min_pixels", "max_pixels", "pinpoints")}
-        return {
-            "prompt": model.get("prompt", "template"),
-            "rules": self.snakemake.params.settings["rules"],
-            "images": ImageLimits(**limits),
-        }
+        return prompt_arguments(self.snakemake.params.model, self.snakemake.params.settings["rules"])
 
     def record(self, processor: Any = None, **facts: Any) -> dict[str, Any]:
         """Metadata of a result file: how it was made.
@@ -199,12 +185,12 @@ class Job:
             processor: of the model, for the image limits.
             **facts: what else the file should say, such as dataset and metric.
         """
-        from sparsemm.results.provenance import provenance
+        from sparsemm.results.provenance import input_digests, provenance
 
         params, wildcards = dict(self.snakemake.params.items()), dict(self.snakemake.wildcards.items())
         settings = params["settings"]
         config = settings | {key: params[key] for key in ("model", "benchmark") if key in params}
-        known = {"seed": settings["seed"], **facts}
+        known = {"seed": settings["seed"], "inputs": input_digests(map(str, self.snakemake.input)), **facts}
         if "model" in wildcards:
             known["model"] = wildcards["model"]
         if "device" in settings:
@@ -238,7 +224,9 @@ def job(snakemake: Any, *, measured: bool = False) -> Iterator[Job]:
     from sparsemm.errors import InputError
     from sparsemm.runtime.device_lease import VISIBLE, Waiting, lease_device
     from sparsemm.runtime.malloc import disable_malloc_trim
+    from sparsemm.runtime.parents import end_with_program
 
+    end_with_program()  # an orphan would hold its GPU, and write the files of the job that replaces it
     terminal = os.dup(2)
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)

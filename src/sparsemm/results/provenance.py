@@ -9,7 +9,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,28 @@ def provenance(config: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         **extra,
     }
+
+
+def input_digests(paths: Iterable[str]) -> dict[str, str]:
+    """The sha256 of each result file that a job reads, by its path in the run's folder.
+
+    Times of files say which is newer only where the clock went forward; these say what a file was made from.
+
+    Args:
+        paths: of a job's inputs, such as "results/embedded/scores/tiny.parquet"; those of no run are left out.
+    """
+    found = {}
+    for path in paths:
+        top, *rest = Path(path).parts
+        if top == "results" and len(rest) > 1 and path.endswith(".parquet"):
+            found["/".join(rest[1:])] = file_digest(path)
+    return found
+
+
+def file_digest(path: str | Path) -> str:
+    """The sha256 of a file, in hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Checks of a run's result files, as they lie in its folder: nothing is computed again.
 
-A file must have its schema, one row a key, and say how it was made; a benchmark every sample in every cell; a cell no
-more tokens than its budget; head scores the sum 1.
+A file must have its schema, one row a key, say how it was made, and be made from the files that are there; a benchmark
+every sample in every cell; a cell no more tokens than its budget; head scores the sum 1.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 
 from sparsemm.errors import InputError
 from sparsemm.labels import split_label
+from sparsemm.results.provenance import file_digest
 from sparsemm.results.parquet import read_metadata, read_table
 from sparsemm.results.schemas import KEYS
 
@@ -58,9 +59,11 @@ def verify_files(folder: str | Path) -> list[Fault]:
     """
     base = Path(folder)
     faults: list[Fault] = []
+    digests: dict[Path, str] = {}
     predictions: dict[tuple[str, str], list[Path]] = {}
     for path in result_files(base):
         texts = list(_of_file(path))
+        texts += [] if texts else list(_of_inputs(path, base, digests))
         faults += [Fault(path.relative_to(base).as_posix(), text) for text in texts]
         if not texts and read_metadata(path)["kind"] == "predictions":
             predictions.setdefault((path.parent.parent.name, path.parent.name), []).append(path)
@@ -89,6 +92,18 @@ def _of_file(path: Path) -> Iterator[str]:
         yield "rows are not in the order of their keys; make it again"
     if kind in _CHECKS:
         yield from _CHECKS[kind](frame)
+
+
+def _of_inputs(path: Path, base: Path, digests: dict[Path, str]) -> Iterator[str]:
+    """Inputs of a file that are now others than it was made from; `digests` are those known so far."""
+    for name, digest in read_metadata(path).get("inputs", {}).items():
+        source = base / name
+        if not source.is_file():
+            continue
+        if source not in digests:
+            digests[source] = file_digest(source)
+        if digest != digests[source]:
+            yield f"was made from another {name} than is there; make it again"
 
 
 def _of_predictions(frame: pd.DataFrame) -> Iterator[str]:

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from sparsemm.errors import InputError
+from sparsemm.runtime.parents import end_with_parent
 
 Result = TypeVar("Result")
 
@@ -46,6 +47,7 @@ def call_in_fork(function: Callable[[], Result], what: str) -> Result:
 
 
 def _run(function: Callable[[], Any], sender: Connection) -> None:
+    end_with_parent()
     try:
         message = ("result", function())
     except InputError as error:
