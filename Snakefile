@@ -15,7 +15,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/files.smk"
 
 
-# `snakemake figures` or `claims`, with every result file there, draws them as they are: results fetched from another machine are
+# `snakemake figures`, `claims` or `paper`, with every result file there, draws them as they are: results fetched from another machine are
 # older than this checkout's code, and torch need not be installed. Without the rules that make them, the results are
 # plain input files. --rerun-triggers mtime is not enough (a probe file that was touched would run the models again),
 # nor is ancient() (it ignores the age of a rule's inputs, not of what those are made from).

@@ -1,5 +1,5 @@
 # The result files of a run by stage, and whether all are there. No rules here; stands on common.smk.
-from targets import asked_targets
+from targets import asked_targets, drawn_from_results
 
 # The result files of each stage, for targets, tables and figures.
 PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
@@ -62,28 +62,26 @@ RECIPES, HEAD_LOSSES = (
     expand(f"<results>/recipes/{kind}/{{model}}.parquet", model=MODELS if "recipes" in config else [])
     for kind in ("scores", "losses")
 )
-STAGES = [
-    RECIPES,
-    HEAD_LOSSES,
-    TEXT_SCORES,
-    TEXT_SAMPLES,
-    READING_MASKS,
+# What tables and figures read; `rules/paper.smk` says which.
+READ_BY_PAPER = [
     PROBES,
     PATCHES,
     SCORES,
     SAMPLES,
-    KEEP,
     PREDICTIONS,
     RUN_SCORES,
     MASKS,
     ATTENTION_MAPS,
     EFFICIENCY,
     PROFILE,
-    SET_PROBES,
-    SET_PATCHES,
     SET_SCORES,
     SET_SAMPLES,
     SET_MAPS,
+    TEXT_SCORES,
+    TEXT_SAMPLES,
+    READING_MASKS,
+    RECIPES,
+    HEAD_LOSSES,
 ]
 
 
@@ -93,7 +91,10 @@ def gpus_granted():
 
 
 def cached_only():
-    """Whether `figures` or `claims` alone is asked for and every result file that figures and tables read is there."""
-    asked = asked_targets()
-    files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
-    return bool(asked) and asked <= {"figures", "claims"} and all(file.exists() for file in files)
+    """Whether only tables, figures or the page are asked for, and every result file that they read is there."""
+    files = [path.replace("<results>", RUN_FOLDER) for paths in READ_BY_PAPER for path in paths]
+    try:
+        return drawn_from_results(asked_targets(), config["run"], files)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

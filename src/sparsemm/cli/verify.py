@@ -22,7 +22,8 @@ def add(commands: Any) -> None:
         text="Check every result file of a run: schema, one row a key, how it was made, every sample in every cell,\n"
         "no more tokens than the budget, tables that say what the predictions do. With --against, tell of every\n"
         "file whether the other run's has the same bytes, the same values, or scores within its intervals.\n"
-        "Exit code 1 if a fault was found, or a file that differs. No model is run.",
+        "Exit code 1 if a fault was found, or a file that differs; files that only one run has are named. No model\n"
+        "is run.",
         examples=_EXAMPLES,
     )
     parser.add_argument("run_folder", metavar="RUN", help="folder of a run, such as results/embedded")
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> str:
     """The result as text."""
+    from sparsemm.reporting.against import MISSING
+
     lines = [f"{fault['file']}: {fault['text']}" for fault in found["faults"]]
     count = len(lines)
     lines.append(f"{found['run']}: {found['files']} result files, {count or 'no'} fault{'s' * (count != 1)}")
@@ -59,16 +62,37 @@ def show(found: dict[str, Any]) -> str:
         lines += [
             f"{each['file']}: {each['how']}{each['detail'] and ', '}{each['detail']}"
             for each in found["agreement"]
-            if each["detail"]
+            if each["detail"] and each["how"] != MISSING
         ]
+        lines += _missing(found["agreement"])
         said = ", ".join(f"{number} {how}" for how, number in counts.most_common())
         lines.append(f"against {found['against']}: {said}")
     return "\n".join(lines)
 
 
+def _missing(agreement: list[dict[str, Any]]) -> list[str]:
+    """A line for each run that lacks files of the other, with their folders."""
+    from sparsemm.reporting.against import MISSING
+
+    lacking: dict[str, list[str]] = {}
+    for each in agreement:
+        if each["how"] == MISSING:
+            lacking.setdefault(each["detail"], []).append(each["file"])
+    return [
+        f"{where}: {len(files)} file{'s' * (len(files) != 1)} of {', '.join(sorted({_stage(f) for f in files}))}"
+        for where, files in lacking.items()
+    ]
+
+
+def _stage(file: str) -> str:
+    """The stage that a result file is of: "probe/sets" of "probe/sets/wild/plain.parquet"."""
+    first, *others = file.split("/")
+    return f"{first}/sets" if others[:1] == ["sets"] else first
+
+
 def code(found: dict[str, Any]) -> int:
     """Exit code: 1 if there is a fault or a file that differs."""
-    from sparsemm.reporting.against import MISSING, OTHER
+    from sparsemm.reporting.against import OTHER
 
-    apart = any(each["how"] in (OTHER, MISSING) for each in found.get("agreement", []))
+    apart = any(each["how"] == OTHER for each in found.get("agreement", []))
     return int(bool(found["faults"]) or apart)
