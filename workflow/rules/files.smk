@@ -1,6 +1,8 @@
 # The result files of a run by stage, and whether all are there. No rules here; stands on common.smk.
 from targets import asked_targets, drawn_from_results
 
+from sparsemm.reporting.closing import closing_lines
+
 # The result files of each stage, for targets, tables and figures.
 PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
 PATCHES = expand("<results>/patches/{model}.parquet", model=MODELS)
@@ -98,3 +100,12 @@ def cached_only():
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def last_lines():
+    """What a run that ends well says last; nothing where tables are missing or cannot be read."""
+    try:
+        lines = closing_lines(RUN_FOLDER)
+    except Exception:
+        return []
+    return [f"{RUN_FOLDER} in short:", *lines] if lines else []
