@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The tools of tests and checks apart: triton alone is 200 MB that an experiment on a CPU has no use for.
 $(DEV_STAMP): $(STAMP)
-	@"$(BIN)/python" -m pip install -qq -c constraints.txt -e '.[dev]'
+	@"$(BIN)/python" -m pip install -qq -c constraints.txt -e '.[dev,docs]'
 	@touch "$@"
 
 $(FIGURES_STAMP): requirements-figures.txt constraints.txt

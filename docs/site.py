@@ -1,4 +1,4 @@
-"""Hooks of the site (mkdocs.yml): pages from files outside docs/, the reference from docstrings, nothing from elsewhere.
+"""Hooks of the site (mkdocs.yml): pages of files outside docs/, the reference from docstrings, nothing loaded.
 
 The pages under docs/ stay as they read in the repository; what only the site has is added while it is built.
 """

@@ -1,4 +1,4 @@
-"""The targets of this call of Snakemake, which it does not tell a Snakefile while that is read (9.27), and what they need."""
+"""The targets of this call of Snakemake, which it does not tell a Snakefile while that is read, and what they need."""
 
 from __future__ import annotations
 

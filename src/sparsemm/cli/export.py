@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return found | {"files": len(write_vlmevalkit(cells, args.out))}
     from sparsemm.integrations.lmms_eval_logs import write_sample_logs
 
-    made = max((p.stat().st_mtime for p in Path(args.run_folder).glob("predictions/*/*/*.parquet")), default=0.0)
+    made = max(
+        (p.stat().st_mtime for p in Path(args.run_folder).glob("predictions/*/*/*.parquet")), default=0.0
+    )
     return found | {"files": len(write_sample_logs(cells, args.out, made=made))}
 
 

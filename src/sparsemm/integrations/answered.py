@@ -13,9 +13,9 @@ import pandas as pd
 from sparsemm.benchmarks import Benchmark, get_benchmark
 from sparsemm.benchmarks.base import Sample
 from sparsemm.errors import InputError
-from sparsemm.labels import FULL_CACHE
 from sparsemm.results.parquet import read_metadata, read_table
 
+_FULL_CACHE = "fullkv"
 _DRAWN = re.compile(r"-(\d{6})(?:-(\d+))?$")  # the end of a drawn sample's id: image, question
 
 
@@ -62,7 +62,9 @@ class Answered:
 
 
 def answered(run: str | Path) -> Iterator[Answered]:
-    """Every cell of a run. Questions of drawn benchmarks are drawn again, those of the hub read where they were fetched.
+    """Every cell of a run.
+
+    Questions of drawn benchmarks are drawn again, those of the hub are read where they were fetched.
 
     Raises:
         InputError: for a folder without predictions, a benchmark whose rows are not there, and questions whose right
@@ -70,7 +72,9 @@ def answered(run: str | Path) -> Iterator[Answered]:
     """
     folders = sorted({path.parent for path in Path(run).glob("predictions/*/*/*.parquet")})
     if not folders:
-        raise InputError(f"{run}: no predictions; give the folder of a finished run, such as results/embedded")
+        raise InputError(
+            f"{run}: no predictions; give the folder of a finished run, such as results/embedded"
+        )
     for folder in folders:
         shards = sorted(folder.glob("*.parquet"))
         columns = ["sample_id", "policy", "budget", "prediction", "answers", "score"]
@@ -79,7 +83,7 @@ def answered(run: str | Path) -> Iterator[Answered]:
         for (policy, budget), rows in frame.groupby(["policy", "budget"], sort=True):
             places = rows["sample_id"].map(lambda key, of=asked: of[key].place)
             ordered = rows.assign(place=places).sort_values("place", ignore_index=True)
-            cell = str(policy) if policy == FULL_CACHE else f"{policy}-{budget}"
+            cell = str(policy) if policy == _FULL_CACHE else f"{policy}-{budget}"
             yield Answered(folder.parent.name, folder.name, re.sub(r"[^\w.@=-]+", "_", cell), asked, ordered)
 
 
@@ -93,7 +97,9 @@ def _asked(folder: Path, frame: pd.DataFrame, facts: dict[str, Any]) -> dict[str
         if sample.id not in given:
             continue
         if list(sample.answers) != list(given[sample.id]):
-            raise InputError(f"{folder}: sample {sample.id} has other right answers than this data; export where it was run")
+            raise InputError(
+                f"{folder}: sample {sample.id} has other right answers than this data; export where the run was made"
+            )
         row = dict(sample.data)
         prompt = benchmark.prompt(row, rules=rules)
         asked[sample.id] = Asked(place, str(row.get("question", prompt)), prompt, sample.answers, row)
@@ -109,7 +115,9 @@ def _samples(name: str, ids: list[str], seed: int) -> tuple[Benchmark, Iterator[
         return benchmark, benchmark.load(None, seed)
     found = [match for match in map(_DRAWN.search, ids) if match]
     if len(found) < len(ids):
-        raise InputError(f"benchmarks.{name}: sample ids are not of this benchmark; make the predictions again")
+        raise InputError(
+            f"benchmarks.{name}: sample ids are not of this benchmark; make the predictions again"
+        )
     turns = 1 + max(int(match[2] or 0) for match in found)
     if any(match[2] for match in found):
         benchmark = get_benchmark(name, questions=turns)

@@ -1,9 +1,11 @@
 """Predictions as lmms-eval's sample logs, for programs that read those.
 
-The format, as read in its source: `EvaluationTracker.save_results_samples` (lmms_eval/loggers/evaluation_tracker.py) writes
-`<output>/<model>/<date>_samples_<task>.jsonl`, a JSON object a line: doc_id, target, filtered_resps, doc_hash, the
-metrics by name, and `input`, the first argument of the request. `resps` is left out where it equals filtered_resps; `doc` and `arguments` are
-taken out. Hashes are hex sha256 (`hash_string`, lmms_eval/utils.py), of the doc as JSON with indent 2 (lmms_eval/evaluator.py).
+The format, as read in its source: `EvaluationTracker.save_results_samples`
+(lmms_eval/loggers/evaluation_tracker.py) writes `<output>/<model>/<date>_samples_<task>.jsonl`, a JSON
+object a line: doc_id, target, filtered_resps, doc_hash, the metrics by name, and `input`, the first
+argument of the request. `resps` is left out where it equals filtered_resps; `doc` and `arguments` are taken
+out. Hashes are those of lmms_eval/evaluator.py (`hash_string`: hex sha256; doc_hash is of the doc as JSON
+with indent 2).
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ class Agreement(NamedTuple):
 
     Attributes:
         file: relative to the run's folder.
-        how: one of BYTES, VALUES, PART (of a probe set one run has the first pages only, as a reference run does), CLOSE
-            (every cell's mean inside the other's 95 % interval), MEASURED (times and memory are never the same), OTHER,
-            and MISSING (from either run).
+        how: one of BYTES, VALUES, PART (of a probe set one run has the first pages only, as a reference run does),
+            CLOSE (every cell's mean inside the other's 95 % interval), MEASURED (times and memory are never the same),
+            OTHER, and MISSING (from either run).
         detail: where and how much they differ.
     """
 

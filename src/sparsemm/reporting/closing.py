@@ -40,12 +40,15 @@ def _quality(path: Path) -> list[str]:
             if found is None or int(row["budget"]) < int(found["budget"]):
                 first[row["model"], row["benchmark"]] = row
     several = len({model for model, _ in first}) > 1
-    return [
-        f"  score   {f'{model}, ' * several}{benchmark}: SparseMM has {_share(row)} of FullKV's with {row['budget']} tokens a "
-        f"head, {float(row['difference']):+.3f} [{float(row['ci_low']):+.3f}, {float(row['ci_high']):+.3f}] "
-        f"against {row['best_other']}"
-        for (model, benchmark), row in first.items()
-    ]
+    lines = []
+    for (model, benchmark), row in first.items():
+        where = f"{model}, {benchmark}" if several else benchmark
+        ends = f"[{float(row['ci_low']):+.3f}, {float(row['ci_high']):+.3f}]"
+        lines.append(
+            f"  score   {where}: SparseMM has {_share(row)} of FullKV's with {row['budget']} tokens a head, "
+            f"{float(row['difference']):+.3f} {ends} against {row['best_other']}"
+        )
+    return lines
 
 
 def _share(row: dict[str, str]) -> str:
@@ -63,11 +66,11 @@ def _saved(path: Path) -> list[str]:
         at = {row["policy"]: row for row in own if int(row["input_tokens"]) == longest}
         if not {"fullkv", "sparsemm"} <= at.keys():
             continue
-        name = f"{model}, " * (len(models) > 1)
+        where = f"{model}, {longest} tokens" if len(models) > 1 else f"{longest} tokens"
         ms, full = (float(at[policy]["decode_ms_per_token"]) for policy in ("sparsemm", "fullkv"))
         kept, whole = (float(at[policy]["cache_bytes"]) / 2**20 for policy in ("sparsemm", "fullkv"))
         lines.append(
-            f"  decode  {name}{longest} tokens: {ms:.2f} ms a token, {full:.2f} ms with the full cache ({full / ms:.1f} times)"
+            f"  decode  {where}: {ms:.2f} ms a token, {full:.2f} ms with the full cache ({full / ms:.1f} times)"
         )
-        lines.append(f"  memory  {name}{longest} tokens: {kept:.1f} MiB of K and V, {whole:.1f} MiB in the full cache")
+        lines.append(f"  memory  {where}: {kept:.1f} MiB of K and V, {whole:.1f} MiB in the full cache")
     return lines
