@@ -16,7 +16,7 @@ include: "workflow/rules/inputs.smk"
 include: "workflow/rules/files.smk"
 
 
-# `snakemake figures` or `claims`, with every result file there, draws them as they are: results fetched from another machine are
+# `snakemake figures`, `claims` or `paper`, with every result file there, draws them as they are: results fetched from another machine are
 # older than this checkout's code, and torch need not be installed. Without the rules that make them, the results are
 # plain input files. --rerun-triggers mtime is not enough (a probe file that was touched would run the models again),
 # nor is ancient() (it ignores the age of a rule's inputs, not of what those are made from).
@@ -38,6 +38,12 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/preflight.smk"
+
+
+# The numbers that matter and the page to open. They are an addition: whatever is wrong with them, the run has succeeded.
+onsuccess:
+    for line in last_lines():
+        print(line, file=sys.stderr)
 
 
 # The whole experiment. Stages by name: fetch, probe, patches, scores, budget, evaluate, efficiency, figures, paper.

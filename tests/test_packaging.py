@@ -106,3 +106,14 @@ def test_licence_and_citation_name_project_and_paper() -> None:
     assert citation["version"] == project()["version"]
     assert citation["license"] == project()["license"] == "Apache-2.0"
     assert "SparseMM" in citation["references"][0]["title"]
+
+
+def test_what_figures_need_is_part_of_what_all_needs() -> None:
+    lines = (ROOT / "requirements-figures.txt").read_text(encoding="utf-8").splitlines()
+    light = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    runtime: list[str] = project()["dependencies"]  # type: ignore[assignment]
+    needed = {normal(each.name): each.specifier for each in map(Requirement, runtime)}
+    assert {"torch", "transformers"} <= needed.keys()
+    for requirement in light:
+        assert requirement.specifier == needed[normal(requirement.name)], requirement
+    assert not {"torch", "transformers"} & {normal(each.name) for each in light}

@@ -1,5 +1,7 @@
 # The result files of a run by stage, and whether all are there. No rules here; stands on common.smk.
-from targets import asked_targets
+from targets import asked_targets, drawn_from_results
+
+from sparsemm.reporting.closing import closing_lines
 
 # The result files of each stage, for targets, tables and figures.
 PROBES = expand("<results>/probe/{family}.parquet", family=FAMILIES)
@@ -67,12 +69,8 @@ RECIPES, HEAD_LOSSES = (
     expand(f"<results>/recipes/{kind}/{{model}}.parquet", model=MODELS if "recipes" in config else [])
     for kind in ("scores", "losses")
 )
-STAGES = [
-    RECIPES,
-    HEAD_LOSSES,
-    TEXT_SCORES,
-    TEXT_SAMPLES,
-    READING_MASKS,
+# What tables, figures and the explorer read; `rules/paper.smk` and `rules/explorer.smk` say which.
+READ_BY_PAPER = [
     PROBES,
     PATCHES,
     SCORES,
@@ -84,11 +82,14 @@ STAGES = [
     ATTENTION_MAPS,
     EFFICIENCY,
     PROFILE,
-    SET_PROBES,
-    SET_PATCHES,
     SET_SCORES,
     SET_SAMPLES,
     SET_MAPS,
+    TEXT_SCORES,
+    TEXT_SAMPLES,
+    READING_MASKS,
+    RECIPES,
+    HEAD_LOSSES,
 ]
 
 
@@ -106,7 +107,19 @@ def recorded(paths):
 
 
 def cached_only():
-    """Whether figures, claims or the explorer alone are asked for and every file that figures and tables read is there."""
-    asked = asked_targets()
-    files = [Path(path.replace("<results>", RUN_FOLDER)) for paths in STAGES for path in paths]
-    return bool(asked) and asked <= {"figures", "claims", "explorer"} and all(file.exists() for file in files)
+    """Whether only tables, figures or the page are asked for, and every result file that they read is there."""
+    files = [path.replace("<results>", RUN_FOLDER) for paths in READ_BY_PAPER for path in paths]
+    try:
+        return drawn_from_results(asked_targets(), config["run"], files)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def last_lines():
+    """What a run that ends well says last; nothing where tables are missing or cannot be read."""
+    try:
+        lines = closing_lines(RUN_FOLDER)
+    except Exception:
+        return []
+    return [f"{RUN_FOLDER} in short:", *lines] if lines else []

@@ -1,4 +1,4 @@
-"""The command line `sparsemm`: answer with a compressed cache, score a model's heads, audit budgets, verify results.
+"""The command line `sparsemm`: compressed answers, head scores, audit of budgets, checks and exports of results.
 
 Every command returns a JSON-able dictionary, printed with `--json` or else formatted as text. Bad input is one line on
 stderr and exit code 2; Ctrl-C is 130. Only commands that run a model import torch.
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import sparsemm
-from sparsemm.cli import answer, audit, heads, verify
+from sparsemm.cli import answer, audit, export, heads, verify
 from sparsemm.errors import InputError, one_line
 
-_COMMANDS = (answer, heads, audit, verify)
+_COMMANDS = (answer, heads, audit, verify, export)
 
 
 class _Parser(argparse.ArgumentParser):

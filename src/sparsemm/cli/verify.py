@@ -26,8 +26,8 @@ def add(commands: Any) -> None:
         "no more tokens than the budget, tables that say what the predictions do. With --deep, answer a random 1 %\n"
         "of the rows of every predictions file again and compare; the model must be where the run found it, seen\n"
         "from here. With --against, tell of every file whether the other run's has the same bytes, the same\n"
-        "values, or scores within its intervals. Exit code 1 if a fault was found, or a file that differs.\n"
-        "No model is run without --deep.",
+        "values, or scores within its intervals. Exit code 1 if a fault was found, or a file that differs; files\n"
+        "that only one run has are named. No model is run without --deep.",
         examples=_EXAMPLES,
     )
     parser.add_argument("run_folder", metavar="RUN", help="folder of a run, such as results/embedded")
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> str:
     """The result as text."""
+    from sparsemm.reporting.against import MISSING
+
     lines = [f"{fault['file']}: {fault['text']}" for fault in found["faults"]]
     count = len(lines)
     lines.append(f"{found['run']}: {found['files']} result files, {count or 'no'} fault{'s' * (count != 1)}")
@@ -84,16 +86,37 @@ def show(found: dict[str, Any]) -> str:
         lines += [
             f"{each['file']}: {each['how']}{each['detail'] and ', '}{each['detail']}"
             for each in found["agreement"]
-            if each["detail"]
+            if each["detail"] and each["how"] != MISSING
         ]
+        lines += _missing(found["agreement"])
         said = ", ".join(f"{number} {how}" for how, number in counts.most_common())
         lines.append(f"against {found['against']}: {said}")
     return "\n".join(lines)
 
 
+def _missing(agreement: list[dict[str, Any]]) -> list[str]:
+    """A line for each run that lacks files of the other, with their folders."""
+    from sparsemm.reporting.against import MISSING
+
+    lacking: dict[str, list[str]] = {}
+    for each in agreement:
+        if each["how"] == MISSING:
+            lacking.setdefault(each["detail"], []).append(each["file"])
+    return [
+        f"{where}: {len(files)} file{'s' * (len(files) != 1)} of {', '.join(sorted({_stage(f) for f in files}))}"
+        for where, files in lacking.items()
+    ]
+
+
+def _stage(file: str) -> str:
+    """The stage that a result file is of: "probe/sets" of "probe/sets/wild/plain.parquet"."""
+    first, *others = file.split("/")
+    return f"{first}/sets" if others[:1] == ["sets"] else first
+
+
 def code(found: dict[str, Any]) -> int:
     """Exit code: 1 if there is a fault or a file that differs."""
-    from sparsemm.reporting.against import MISSING, OTHER
+    from sparsemm.reporting.against import OTHER
 
-    apart = any(each["how"] in (OTHER, MISSING) for each in found.get("agreement", []))
+    apart = any(each["how"] == OTHER for each in found.get("agreement", []))
     return int(bool(found["faults"]) or apart)

@@ -15,9 +15,10 @@ from sparsemm.reporting.tables.accuracy import table5, table6
 from sparsemm.results.parquet import read_metadata, read_table
 from sparsemm.results.verify import Fault, result_files
 
-BYTES, VALUES, CLOSE, MEASURED, OTHER, MISSING = (
+BYTES, VALUES, PART, CLOSE, MEASURED, OTHER, MISSING = (
     "same bytes",
     "same values",
+    "same values as far as one goes",
     "within intervals",
     "measured anew",
     "differs",
@@ -31,8 +32,9 @@ class Agreement(NamedTuple):
 
     Attributes:
         file: relative to the run's folder.
-        how: one of BYTES, VALUES, CLOSE (every cell's mean inside the other's 95 % interval), MEASURED (times and
-            memory are never the same), OTHER, and MISSING (from either run).
+        how: one of BYTES, VALUES, PART (of a probe set one run has the first pages only, as a reference run does),
+            CLOSE (every cell's mean inside the other's 95 % interval), MEASURED (times and memory are never the same),
+            OTHER, and MISSING (from either run).
         detail: where and how much they differ.
     """
 
@@ -71,6 +73,9 @@ def _compare(mine: Path, theirs: Path) -> tuple[str, str]:
         return MEASURED, ""
     if kind == "predictions":
         return _cells(mine, theirs)
+    rows = min(len(a), len(b))
+    if kind == "probe" and rows < max(len(a), len(b)) and a[:rows].equals(b[:rows]):
+        return PART, f"the first {rows} of {max(len(a), len(b))} pages"
     if len(a) != len(b):
         return OTHER, f"{len(a)} rows against {len(b)}"
     parts = [name for name in a.columns if not a[name].equals(b[name])]

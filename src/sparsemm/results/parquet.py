@@ -38,8 +38,7 @@ def write_table(
     """
     table = _cast(frame, kind, path).sort_by([(name, "ascending") for name in KEYS[kind]]).combine_chunks()
     _check_unique(table, kind, path)
-    text = json.dumps({**metadata, "kind": kind}, sort_keys=True, default=jsonable)
-    table = table.replace_schema_metadata({_METADATA_KEY: text.encode()})
+    table = with_metadata(table, {**metadata, "kind": kind})
     with atomic_write(path) as partial:
         pq.write_table(table, partial, compression="zstd", version="2.6", data_page_version="1.0")
 
@@ -79,6 +78,12 @@ def read_table(
         if field.name not in scalars:
             frame[field.name] = pd.Series(table[field.name].to_pylist(), dtype=object, index=frame.index)
     return frame[[field.name for field in wanted]]
+
+
+def with_metadata(table: pa.Table, metadata: Mapping[str, Any]) -> pa.Table:
+    """A table that says how it was made; `metadata` is JSON-able and has the file's kind."""
+    text = json.dumps(metadata, sort_keys=True, default=jsonable)
+    return table.replace_schema_metadata({_METADATA_KEY: text.encode()})
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
