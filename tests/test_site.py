@@ -19,7 +19,7 @@ TAKEN = runpy.run_path(str(DOCS / "from_reference.py"))
 @pytest.fixture(scope="module")
 def hooks() -> dict[str, Any]:
     pytest.importorskip("mkdocs", reason="the site needs the extra docs")
-    return runpy.run_path(str(DOCS / "site.py"))
+    return runpy.run_path(str(DOCS / "hooks.py"))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_vlmevalkit_tables_are_read_back(tmp_path: Path) -> None:
     )
     name = "tiny-sparsemm_rho=0.0_-32"
     assert files == [f"tiny-fullkv/tiny-fullkv_{BENCHMARK}.tsv", f"{name}/{name}_{BENCHMARK}.tsv"]
-    table = pd.read_csv(tmp_path / "out" / files[0], sep="\t")
+    table = pd.read_csv(tmp_path / "out" / files[0], sep="\t", dtype={"answer": str})
     assert list(table.columns) == ["index", "question", "answer", "prediction", "sample_id"]
     assert table["index"].tolist() == [0, 1, 2]
     assert table["question"].tolist() == questions

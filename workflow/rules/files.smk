@@ -112,6 +112,8 @@ def cached_only():
     try:
         return drawn_from_results(asked_targets(), config["run"], files)
     except ConfigError as error:
+        if not workflow.is_main_process:  # a job on a cluster, whose targets are not on its command line
+            return False
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -35,7 +35,8 @@ def _quality(path: Path) -> list[str]:
     """SparseMM against the best other method, where it first has a useful share of the full cache's score."""
     first: dict[tuple[str, str], dict[str, str]] = {}
     for row in _rows(path):
-        if float(row["sparsemm_score"]) >= USEFUL * float(row["fullkv_score"]):
+        full, score = float(row["fullkv_score"]), float(row["sparsemm_score"])
+        if full > 0 and score >= USEFUL * full:
             found = first.get((row["model"], row["benchmark"]))
             if found is None or int(row["budget"]) < int(found["budget"]):
                 first[row["model"], row["benchmark"]] = row

@@ -21,7 +21,7 @@ from sparsemm.results.verify import result_files
 
 PAGES = 24
 # Images and patch maps of the further probe sets: figures of these read their scores and attention maps.
-LEFT_OUT = ("probe/sets", "patches/sets")
+LEFT_OUT = ("probe/sets/", "patches/sets/")
 FIRST_OF = "first_of"  # in a shortened file's metadata: how many rows the run's own file has
 
 
