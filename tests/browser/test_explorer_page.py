@@ -280,7 +280,7 @@ def test_roles_and_names_for_a_reader_of_the_screen(browser: Browser) -> None:
         browser.open(f"#view={view}")
         if view == "answers":
             browser.one("table.answers")
-        assert browser.run(_UNNAMED) == []
+        browser.wait(lambda: browser.run(_UNNAMED) == [])
     browser.click("#tab-heads")
     browser.keys(Keys.ARROW_RIGHT)
     assert browser.hash == "#view=kept"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sparsemm.evaluation.cells import Cell
-from sparsemm.evaluation.engine.held import hold_layer
+from sparsemm.evaluation.engine.held import hold_layer, needs_ranks
 from sparsemm.generation.prefill import PrefillLayer, capture_prefill
 from sparsemm.heads.probe import ProbeImage, check_probe
 from sparsemm.heads.view_cells import view_cells
@@ -58,7 +58,8 @@ def kept_tokens(
     model, layers = loaded.model, shape(loaded.model).num_layers
     inputs = build_inputs(loaded.processor, [item.image], [prompt], model.device)
     view = view_cells(loaded.processor, item, inputs["input_ids"][0].cpu(), most)
-    policies = [cell.policy for cell in cells]
+    ranking = [cell for cell in cells if needs_ranks(cell.policy)]
+    policies = [cell.policy for cell in ranking]
     names: dict[Any, str] = {}
     for policy in policies:
         ranker = ranker_of(policy)
@@ -77,11 +78,9 @@ def kept_tokens(
             ranked.append(
                 {"image_id": item.id, "ranker": names[ranker], "layer": seen.index, "ranks": stored}
             )
-        for cell, keep in zip(cells, held.keep[:, 0].cpu().numpy(), strict=True):
+        for cell, keep in zip(ranking, held.keep[:, 0].cpu().numpy(), strict=True):
             ranker = ranker_of(cell.policy)
-            if ranker not in places:
-                continue
-            own = places[ranker] <= keep[:, None]
+            stays = places[ranker] <= keep[:, None]  # [Hkv, T]
             for head, granted in enumerate(keep.tolist()):
                 kept.append(
                     {
@@ -92,12 +91,13 @@ def kept_tokens(
                         "kv_head": head,
                         "ranker": names[ranker],
                         "keep": granted,
-                        "kept_tokens": int(own[head].sum()),
-                        "image_tokens": int(own[head, view.image].sum()),
+                        "kept_tokens": int(stays[head].sum()),
+                        "image_tokens": int(stays[head, view.image].sum()),
                     }
                 )
 
-    capture_prefill(model, inputs, take)
+    if ranking:
+        capture_prefill(model, inputs, take)
     return KeptTokens(pd.DataFrame(ranked, columns=list(_RANKS)), pd.DataFrame(kept, columns=list(_KEEP)))
 
 

@@ -38,7 +38,7 @@ def hold_layer(seen: PrefillLayer, policies: Sequence[Policy], num_layers: int) 
     keep = []
     for policy in policies:
         ranker = ranker_of(policy)
-        if not _needs_ranks(policy):  # what it keeps does not depend on the values: no ranking
+        if not needs_ranks(policy):  # what it keeps does not depend on the values: no ranking
             values = _unranked(seen, policy.window)
         else:
             if ranker not in ranked:
@@ -90,7 +90,8 @@ def _dropped(layer: HeldLayer, group: RowGroup, policies: Sequence[Policy]) -> t
     return dropped
 
 
-def _needs_ranks(policy: Policy) -> bool:
+def needs_ranks(policy: Policy) -> bool:
+    """Whether what a policy keeps depends on the order of the tokens."""
     return policy.budget is not None and not isinstance(policy, LocalWindow)
 
 

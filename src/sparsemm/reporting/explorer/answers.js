@@ -102,9 +102,9 @@ function answerRow(sample, entry, columns) {
       const right = isRight(sample, entry, index);
       const kind = right === null ? "unknown" : right ? "right-answer" : "wrong-answer";
       const text = sample.said[index] < 0 ? "–" : sample.texts[sample.said[index]];
-      const mark = right === null ? "" : right ? "✓ " : "✗ ";
+      const mark = right ? "✓ " : "✗ ";
       return el("td", { "data-label": labelOf(policy), class: `said ${kind}` },
-        el("span", { class: "mark", "aria-label": right === null ? undefined : right ? "right" : "wrong", role: "img", text: mark }),
+        right === null ? null : el("span", { class: "mark", "aria-label": right ? "right" : "wrong", role: "img", text: mark }),
         text === "" ? "(nothing)" : text,
         sample.scores[index] === null ? null : el("span", { class: "points", text: ` ${sample.scores[index].toFixed(2)}` }));
     }));

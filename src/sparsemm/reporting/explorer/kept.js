@@ -96,12 +96,12 @@ class KeptView {
     this.read.textContent = this.pointed || cell ? this.words(this.pointed || cell) : "All heads. Point at one, or lock it with a click or Enter.";
     if (!this.picture) return;
     const { policy, budget, page } = this.asked();
+    const turn = (this.turn = {}); // what an earlier call still waits for is out of date
     if (!page) {
       this.look.textContent = `${labelOf(policy)} at ${budget}: not recorded for this page.`;
       this.picture.draw(() => null, [], this.look.textContent);
       return;
     }
-    const turn = (this.turn = {});
     const ranks = await block(this.model.ranks[page.ranker]);
     if (turn !== this.turn) return;
     this.draw(cell, page, ranks, `${labelOf(policy)} at ${budget}`);
