@@ -66,7 +66,7 @@ def recompute(
         raise InputError(f"{base}: no predictions to compute again; run `snakemake evaluate` first")
     rng = np.random.default_rng(seed)
     loaded: dict[tuple[str, ...], Loaded] = {}
-    rows, faults = 0, []
+    rows, faults = 0, list[Fault]()
     for path in files:
         drawn = _draw(read_table(path, "predictions"), share, rng)
         found = _again(path, base, drawn, device, loaded, progress)

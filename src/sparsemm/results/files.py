@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sparsemm.errors import InputError
 
+PARTIAL = ".partial"  # how the names of temporary files end
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -20,7 +22,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     # A fixed name: the next run overwrites what a killed run left behind.
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{target.name}{PARTIAL}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
