@@ -266,7 +266,9 @@ class HeadScores:
 
         Args:
             top: share of the heads that count as best.
-            level, draws, seed: of the bootstrap intervals over both sides' images.
+            level: of the bootstrap intervals over both sides' images.
+            draws: of the bootstrap.
+            seed: of its draws.
 
         Raises:
             InputError: scores of other shapes, or a share outside (0, 1].

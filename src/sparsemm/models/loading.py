@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,16 +176,53 @@ def build_inputs(
     processor = getattr(loaded_or_processor, "processor", loaded_or_processor)
     if len(images) != len(prompts):
         raise InputError(f"{len(images)} images for {len(prompts)} prompts; give one entry for each prompt")
+    nested = [[each] if isinstance(each, Image) else list(each) for each in images]
+    _check(processor, nested)
+    texts = [render(processor, prompt, len(each)) for prompt, each in zip(prompts, nested)]
+    return _encode(processor, texts, nested, device)
+
+
+def encode_chats(
+    loaded_or_processor: Any,
+    chats: Sequence[Sequence[Mapping[str, Any]]],
+    images: Sequence[Sequence[Image]],
+    device: str | torch.device = "cpu",
+) -> dict[str, torch.Tensor]:
+    """The inputs of `generate` for a batch of conversations, left padded.
+
+    Args:
+        loaded_or_processor: a `Loaded` or a processor.
+        chats: messages of a role and a list of parts, {"type": "image"} or {"type": "text", "text": ...}.
+        images: of each conversation, in the order of their places.
+        device: of the tensors.
+
+    Raises:
+        InputError: as `build_inputs`.
+    """
+    processor = getattr(loaded_or_processor, "processor", loaded_or_processor)
+    if len(images) != len(chats):
+        raise InputError(f"{len(images)} lists of images for {len(chats)} chats; give one for each chat")
+    _check(processor, images)
+    texts = [processor.apply_chat_template(list(chat), add_generation_prompt=True) for chat in chats]
+    return _encode(processor, texts, [list(each) for each in images], device)
+
+
+def _check(processor: Any, nested: Sequence[Sequence[Image]]) -> None:
+    """One clear line for a processor without a template, or an image without area."""
     if getattr(processor, "chat_template", None) is None:
         name = type(processor).__name__
         raise InputError(f"{name} has no chat template; add chat_template.jinja to its folder")
-    nested = [[each] if isinstance(each, Image) else list(each) for each in images]
     for index, each in enumerate(nested):
         for image in each:
             if min(image.size) < 1:
                 size = f"{image.size[0]} x {image.size[1]}"
                 raise InputError(f"the image of prompt {index} is {size} pixels; give one with area")
-    texts = [render(processor, prompt, len(each)) for prompt, each in zip(prompts, nested)]
+
+
+def _encode(
+    processor: Any, texts: list[str], nested: list[list[Image]], device: str | torch.device
+) -> dict[str, torch.Tensor]:
+    """Tokens and pixels of prompts in the processor's chat format."""
     if (preparation := preparation_of(processor)) is not None:
         nested = [[preparation.apply(image) for image in each] for each in nested]
     encoded = processor(
