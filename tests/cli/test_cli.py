@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sparsemm import HeadScores, SparseMM, compress
+from sparsemm.cli import kept_picture
 from sparsemm.heads.probe import generate_probe
 from sparsemm.heads.synthdog import write_synthdog
 from sparsemm.models.loading import build_inputs, load_model
@@ -60,6 +61,29 @@ def test_answer_is_that_of_compress(page: Path, scores: Path, capsys: pytest.Cap
     assert found["prefill_seconds"] > 0
     assert found["decode_ms_per_token"] > 0
     assert (found["policy"], found["budget"], found["window"]) == ("sparsemm", 40, 8)
+
+
+def test_answer_shows_the_image_tokens_that_were_kept(
+    page: Path,
+    scores: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = []
+    plain = kept_picture.figure_kept
+    monkeypatch.setattr(kept_picture, "figure_kept", lambda *args: drawn.append(args) or plain(*args))
+    file = tmp_path / "kept.png"
+    words = ["answer", page, "Read it.", "--model", MODEL, "--scores", scores, "--budget", 40, *SHORT]
+    told = objects(capsys, *words, "--show", file)
+    assert told["picture"] == str(file)
+    with Image.open(file) as opened:
+        assert min(opened.size) > 400
+    ((_, _, (rows, cols), kept, _),) = drawn
+    assert kept.shape == (6, 12, len(rows) - 1, len(cols) - 1)
+    # Each head's best and newest tokens; those of the text and of the small image are not drawn.
+    most = kept.sum((2, 3)).mean()
+    assert 0 < most < told["kept_tokens"] == 40
 
 
 def test_answer_prints_text_first_and_a_line_a_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:

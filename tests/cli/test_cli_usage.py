@@ -27,6 +27,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+SNAP = ["answer", "PAGE", "Q", "--model", MODEL, "--policy", "snapkv"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -34,6 +37,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["answer", __file__, "Q", "--model", MODEL], "not a readable image"),
         (["answer", "PAGE", "Q", "--model", "BARE"], "sparsemm heads --model"),
         (["answer", "PAGE", "Q", "--model", "nowhere", "--policy", "snapkv"], "no such model folder"),
+        ([*SNAP, "--show", "kept.gif"], "--show kept.gif: the name must end in .png or .pdf"),
+        ([*SNAP, "--show", "nowhere/kept.png"], "--show nowhere/kept.png: its folder is not there"),
+        (["answer", "PAGE", *SNAP[1:], "--show", "kept.png"], "--show takes one image, 2 are given"),
+        ([*SNAP, "--policy", "fullkv", "--show", "kept.png"], "this policy keeps everything"),
+        ([*SNAP, "--policy", "local_window", "--show", "kept.png"], "keeps the newest tokens alone"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "h2o"], "'h2o' is not known"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "snapkv@key_nrm"], "did you mean 'key_norm'"),
         (["answer", "PAGE", "Q", "--model", MODEL, "--policy", "snapkv", "--budget", "9"], "budget 9 is not"),

@@ -76,6 +76,12 @@ def add(commands: Any) -> None:
         metavar="N",
         help="longest answer, tokens (default: %(default)s)",
     )
+    parser.add_argument(
+        "--show",
+        dest="picture",
+        metavar="FILE",
+        help="write a picture of the image tokens that were kept, head by head (.png or .pdf; one more prefill)",
+    )
     parser.add_argument("--compare", action="store_true", help="answer with the full cache too")
     parser.add_argument(
         "--storage",
@@ -91,11 +97,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the command. Images, policy and scores are checked before the model is loaded."""
     images = [open_image(name) for name in args.images]
     policy = _policy(args)
+    if args.picture is not None:
+        from sparsemm.cli.kept_picture import check_picture, draw_kept
+
+        check_picture(args.picture, len(images), policy)
     loaded = load(args)
     result = {"model": loaded.name, "device": args.device, "dtype": args.dtype, "storage": args.storage}
     result |= {"policy": args.policy, "budget": policy.budget, "window": policy.window}
     result["images"], result["question"] = args.images, args.question
     result |= ask(loaded, policy, images, args, args.storage)
+    if args.picture is not None:
+        draw_kept(args.picture, loaded, policy, images[0], args.question)
+        result["picture"] = args.picture
     if not args.compare:
         return result | {"full": None}
     from sparsemm.policies import FullKV
@@ -199,6 +212,8 @@ def show(result: dict[str, Any]) -> str:
         for name, each in runs
     ]
     lines = [result["text"], "", table(header, rows)]
+    if "picture" in result:
+        lines.append(f"image tokens kept: {result['picture']}")
     if result["full"]:
         lines[0] = f"{label}: {result['text']}\nfull cache: {result['full']['text']}"
         lines.append("One run each, the full cache second: times are an impression, not a measurement.")
