@@ -66,7 +66,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--scores",
         metavar="PATH",
-        help="head scores, .parquet or published .json (default: head_scores.parquet in the model's folder)",
+        help="head scores: .parquet, published .json, or hub:OWNER/NAME "
+        "(default: head_scores.parquet in the model's folder)",
     )
     parser.add_argument("--any-scores", action="store_true", help="use scores recorded for another model too")
     parser.add_argument(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
+from sparsemm.heads.sharing import HUB, scores_from_hub
 
 if TYPE_CHECKING:
     from sparsemm.models import Loaded
@@ -97,11 +98,13 @@ def _weight_bytes(folder: Path) -> int:
 
 
 def find_scores(scores: str | None, model: str | None) -> HeadScores:
-    """Head scores of a file or folder, else those in the model's folder.
+    """Head scores of a file, folder or repository ("hub:owner/name"), else those in the model's folder.
 
     Raises:
         InputError: if there are none; the message says how to make them.
     """
+    if scores is not None and scores.startswith(HUB):
+        return scores_from_hub(scores.removeprefix(HUB))
     if scores is not None:
         path = Path(scores)
         return HeadScores.from_pretrained(path) if path.is_dir() else HeadScores.load(path)
