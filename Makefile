@@ -1,6 +1,6 @@
 # make demo: set up, then the whole experiment on the embedded model (snakemake --cores all).
 # make test: set up, then the tests. All make .venv unless a virtual environment is active.
-# make figures RUN=reference: tables, figures and the page from the result files in results/reference, without torch.
+# make figures RUN=NAME: tables, figures and the page from the result files in results/NAME, without torch.
 SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
