@@ -51,7 +51,7 @@ def test_the_papers_run_with_everything_in_reach(project: Path, tmp_path: Path) 
     for heading in ("Access", "Disk", "Memory of an evaluation job at its peak", "Plan", "What is missing"):
         assert f"\n## {heading}\n" in report
     assert "fault:" not in report
-    assert re.search(r"^157 jobs: .*122 predictions", report, flags=re.MULTILINE)
+    assert re.search(r"^160 jobs: .*122 predictions", report, flags=re.MULTILINE)
     assert re.search(r"^Estimated: [1-9]\d*\.\d GPU-hours", report, flags=re.MULTILINE)
     assert {path.name for path in project.iterdir()} == FILES
     assert not list((project / "data").glob("benchmarks/*/*"))
