@@ -21,7 +21,7 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.models import get_model, get_model_manifest
 from lmms_eval.models.model_utils.gen_metrics import get_logged_metrics_history
 from lmms_eval.protocol import ChatMessages
-from sparsemm import HeadScores
+from sparsemm import HeadScores, InputError
 from sparsemm.documents.pages import generate_document
 from sparsemm.generation.compress import compress
 from sparsemm.models import build_inputs
@@ -53,6 +53,13 @@ for policy, size in (("fullkv", 2), ("sparsemm[rho=0.1]", 2), ("sparsemm[rho=0.1
         [each.text, each.token_counts.input_tokens, each.token_counts.output_tokens]
         for each in made.generate_until(requests)
     ]
+for bad in ("policy=sparsemm[rho=0.3],window=8", "policy=snapkv,budgets=8"):
+    try:
+        get_model("sparsemm").create_from_arg_string(f"pretrained={MODEL},{bad}", {"device": "cpu"})
+    except InputError as error:
+        assert "scores" in str(error) or "budgets is not known" in str(error), error
+    else:
+        raise AssertionError(bad)
 plain = []
 for label in ("fullkv", "sparsemm[rho=0.1]"):
     policy = make_policy(label, budget=48, window=8, scores=HeadScores.load(SCORES))

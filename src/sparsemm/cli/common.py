@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemm.errors import InputError
 from sparsemm.heads.score_files import SCORES_FILE
 from sparsemm.heads.scores import HeadScores
-from sparsemm.heads.sharing import HUB, scores_from_hub
+from sparsemm.heads.sharing import scores_at
 
 if TYPE_CHECKING:
     from sparsemm.models import Loaded
@@ -103,11 +103,8 @@ def find_scores(scores: str | None, model: str | None) -> HeadScores:
     Raises:
         InputError: if there are none; the message says how to make them.
     """
-    if scores is not None and scores.startswith(HUB):
-        return scores_from_hub(scores.removeprefix(HUB))
     if scores is not None:
-        path = Path(scores)
-        return HeadScores.from_pretrained(path) if path.is_dir() else HeadScores.load(path)
+        return scores_at(scores)
     if model is None:
         raise InputError("no scores to use; give --scores PATH, or --model PATH whose folder holds them")
     kept = Path(model) / SCORES_FILE

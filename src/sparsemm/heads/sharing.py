@@ -78,6 +78,20 @@ def card(scores: HeadScores) -> str:
     return "\n".join([*lines, "", *(["How they were made:", "", *said, ""] if said else [])])
 
 
+def scores_at(place: str) -> HeadScores:
+    """Head scores of a file, of a folder, or of a repository of the hub, "hub:owner/name".
+
+    Raises:
+        InputError: as `HeadScores.load`, `HeadScores.from_pretrained` and `scores_from_hub`.
+    """
+    from sparsemm.heads.scores import HeadScores
+
+    if place.startswith(HUB):
+        return scores_from_hub(place.removeprefix(HUB))
+    path = Path(place)
+    return HeadScores.from_pretrained(path) if path.is_dir() else HeadScores.load(path)
+
+
 def scores_from_hub(name: str, *, revision: str = "main") -> HeadScores:
     """Head scores of a repository, kept in the hub's own cache and checked against its checksums.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,10 +23,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from sparsemm.errors import InputError
 from sparsemm.evaluation.batches import cut
 from sparsemm.generation.compress import compress
-from sparsemm.heads.scores import HeadScores
+from sparsemm.heads.sharing import scores_at
 from sparsemm.models import encode_chats, load_model, shape
 from sparsemm.policies import make_policy
-from sparsemm.policies.registry import needs_scores
 
 _LONGEST = 1024  # new tokens where a task sets no limit, as lmms-eval's own models have it
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -42,7 +40,7 @@ class CompressedChat(lmms):  # type: ignore[misc]
         budget: tokens per KV head, window included.
         window: newest tokens that are always kept.
         kernel: of the pooling over positions.
-        scores: file or folder of head scores, for policies that use them.
+        scores: file or folder of head scores, or "hub:owner/name", for policies that use them.
         storage: of kept tokens: auto, int8 or int4.
         dtype: of the weights.
         device: where the model runs; with several processes each takes the GPU of its rank.
@@ -75,18 +73,10 @@ class CompressedChat(lmms):  # type: ignore[misc]
             raise InputError(f"model_args: {min(unknown)} is not known; leave it out")
         self.loaded = load_model(pretrained, device=_device_of_rank(device), dtype=dtype)
         self.storage, self.batch_size = storage, int(batch_size)
-        found = None
-        if scores is not None:
-            given = Path(scores)
-            found = HeadScores.from_pretrained(given) if given.is_dir() else HeadScores.load(given)
-        elif needs_scores(policy):
-            raise InputError(
-                f"model_args: policy {policy!r} needs scores=FILE; `sparsemm heads --save` makes it"
-            )
         self.policy = make_policy(
             policy,
             budget=budget,
-            scores=found,
+            scores=None if scores is None else scores_at(scores),
             num_kv_heads=shape(self.loaded.model).num_kv_heads,
             window=window,
             kernel=kernel,
